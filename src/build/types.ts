@@ -1,0 +1,92 @@
+/** Goals, progress and results of a build. */
+import type { StorePath } from "../base/index.ts";
+import type { Derivation, Graph, Reason, Step } from "../recipe/index.ts";
+import type { LimitName, SandboxResult, SandboxUse } from "../sandbox/index.ts";
+
+export interface BuildOptions {
+  readonly jobs: number;
+  readonly keepFailed: boolean;
+  /** Build the goals again although their outputs are valid, and replace nothing if the same came out. */
+  readonly rebuild: boolean;
+  /** Build the goals a second time under a second scratch path and compare. */
+  readonly check: boolean;
+  readonly dryRun: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** What happened to one step. */
+export interface StepResult {
+  readonly step: Step;
+  readonly drv: StorePath;
+  readonly derivation: Derivation;
+  readonly outputs: Readonly<Record<string, StorePath>>;
+  /** built: a sandbox ran. cutoff: it was known already. */
+  readonly how: "built" | "cutoff";
+  /** Of the sandbox; recorded ones when `how` is cutoff and the receipt of the first build is still there. */
+  readonly use: SandboxUse | undefined;
+  readonly probe: string | undefined;
+  readonly logFile: string | undefined;
+  readonly chosen: string | undefined;
+}
+
+export interface BuildResult {
+  /** Dependencies first; only the steps that were needed to know the goals. */
+  readonly steps: readonly StepResult[];
+  /** Goal key -> result. */
+  readonly goals: ReadonlyMap<string, StepResult>;
+}
+
+/** `--dry-run`: what is known before anything is built. Where an input is not built yet, its derivation is not known either. */
+export interface PlannedStep {
+  readonly name: string;
+  readonly version: string;
+  readonly state: "present" | "build" | "waits";
+  readonly drv: StorePath | undefined;
+  readonly expectedMs: number | undefined;
+  readonly reasons: readonly Reason[];
+  /** The sandbox's files as they would be run (bwrap.sh, or jail.conf and its companions). */
+  readonly plan: Readonly<Record<string, string>>;
+}
+
+export type BuildEvent =
+  | {
+      readonly kind: "graph";
+      readonly steps: readonly {
+        readonly key: string;
+        readonly label: string;
+        readonly inputs: readonly string[];
+        readonly expectedMs: number | undefined;
+      }[];
+    }
+  | { readonly kind: "present"; readonly key: string; readonly out: StorePath }
+  | { readonly kind: "fetch-started"; readonly key: string; readonly what: string; readonly from: string }
+  | { readonly kind: "fetch-finished"; readonly key: string; readonly path: StorePath; readonly from: string }
+  | { readonly kind: "fetch-failed"; readonly key: string; readonly from: string; readonly reason: string }
+  | {
+      readonly kind: "alternative";
+      readonly key: string;
+      readonly took: string;
+      readonly insteadOf: readonly string[];
+      readonly reason: string;
+    }
+  | { readonly kind: "world-started"; readonly key: string; readonly name: string; readonly packages: number }
+  | { readonly kind: "world-changed"; readonly key: string; readonly lines: readonly string[] }
+  | { readonly kind: "world-finished"; readonly key: string; readonly path: StorePath }
+  | { readonly kind: "waiting"; readonly key: string; readonly holder: string }
+  | { readonly kind: "started"; readonly key: string; readonly drv: StorePath; readonly expectedMs: number | undefined }
+  | { readonly kind: "output"; readonly key: string; readonly text: string }
+  | { readonly kind: "registering"; readonly key: string }
+  | { readonly kind: "built"; readonly key: string; readonly out: StorePath; readonly durationMs: number }
+  | { readonly kind: "failed"; readonly key: string; readonly code: string; readonly message: string }
+  | { readonly kind: "limit"; readonly key: string; readonly limit: LimitName; readonly value: number }
+  | { readonly kind: "cancelled"; readonly key: string }
+  | { readonly kind: "checked"; readonly key: string; readonly same: boolean };
+
+export interface Builder {
+  build(graph: Graph, options: BuildOptions): Promise<BuildResult>;
+  plan(graph: Graph): Promise<readonly PlannedStep[]>;
+  /** Against the last derivation built under the same name. */
+  whyRebuild(graph: Graph, goal: string): Promise<readonly { readonly step: Step; readonly reasons: readonly Reason[] }[]>;
+}
+
+export type { SandboxResult };

@@ -1,0 +1,130 @@
+/**
+ * The door to the outside: processes and files. No other room spawns or opens anything.
+ *
+ * `local.ts` is this machine; `recording.ts` (in testing.ts) wraps another host, writes down each effect in order, and lets a
+ * test model a crash or a power loss after any of them.
+ */
+import type { System } from "../base/index.ts";
+
+export interface Command {
+  readonly argv: readonly [string, ...string[]];
+  /** The whole environment: nothing is inherited. Default: PATH of the host's system directories and LC_ALL=C.UTF-8. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** Default "closed". */
+  readonly stdin?: "closed" | "inherit" | Uint8Array | string;
+  readonly timeoutMs?: number;
+  /** What this is for, in the words of an error: "listing the archive hello.tar". */
+  readonly doing?: string;
+  /** Statuses that are not failures. Default [0]. */
+  readonly okStatuses?: readonly number[];
+  /** Extra descriptors to hand over, from 3 on. */
+  readonly passDescriptors?: readonly number[];
+}
+
+export interface Completed {
+  readonly status: number;
+  readonly stdout: Uint8Array;
+  readonly stderr: string;
+  readonly durationMs: number;
+  /** stdout as UTF-8. */
+  text(): string;
+}
+
+export interface Exit {
+  /** null when a signal ended it. */
+  readonly status: number | null;
+  readonly signal: string | null;
+}
+
+/** A process that is still going. Its output comes in chunks as they arrive; both streams end before `exited` settles. */
+export interface Running {
+  readonly pid: number;
+  readonly exited: Promise<Exit>;
+  kill(signal?: NodeJS.Signals): void;
+}
+
+export interface SpawnOptions {
+  readonly onOutput?: (chunk: Uint8Array, stream: "stdout" | "stderr") => void;
+}
+
+export interface Stat {
+  readonly type: "file" | "directory" | "symlink" | "fifo" | "socket" | "character" | "block";
+  /** Permission bits with setuid, setgid and sticky: 0o7777. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly sizeBytes: number;
+  readonly mtimeMs: number;
+  readonly ctimeMs: number;
+  readonly links: number;
+  readonly device: number;
+  readonly inode: number;
+  /** 512-byte blocks on disk. */
+  readonly blocks: number;
+}
+
+/** A path as text, or as bytes where a name is not UTF-8. */
+export type PathLike = string | Uint8Array;
+
+/**
+ * Files, synchronously: small operations on local disks, called in long runs by the store. Each throws what the runtime
+ * throws (an Error with `code: "ENOENT"` and `path`); the rooms turn it into a Problem where they know what it means.
+ */
+export interface Files {
+  lstat(path: PathLike): Stat;
+  /** undefined when there is nothing at the path. */
+  lstatIfAny(path: PathLike): Stat | undefined;
+  /** Names as bytes, in the order of the directory. */
+  list(path: PathLike): Uint8Array[];
+  readFile(path: PathLike): Uint8Array;
+  readText(path: PathLike): string;
+  readLink(path: PathLike): Uint8Array;
+  /** Creates or truncates; `mode` default 0o644. */
+  writeFile(path: PathLike, data: Uint8Array | string, mode?: number): void;
+  append(path: PathLike, data: Uint8Array | string): void;
+  makeDirectory(path: PathLike, options?: { readonly mode?: number; readonly parents?: boolean }): void;
+  makeTemporaryDirectory(prefix: string): string;
+  symlink(target: PathLike, path: PathLike): void;
+  hardLink(existing: PathLike, path: PathLike): void;
+  rename(from: PathLike, to: PathLike): void;
+  unlink(path: PathLike): void;
+  removeDirectory(path: PathLike): void;
+  /** Removes a tree, also one with read-only directories. Nothing there is fine. */
+  removeTree(path: PathLike): void;
+  chmod(path: PathLike, mode: number): void;
+  /** Of the link itself, where the path is one. */
+  chown(path: PathLike, uid: number, gid: number): void;
+  /** Of the link itself, where the path is one. Both times in milliseconds. */
+  setTimes(path: PathLike, timeMs: number): void;
+  open(path: PathLike, flags: "r" | "w" | "wx" | "r+", mode?: number): number;
+  read(descriptor: number, into: Uint8Array, offset: number): number;
+  write(descriptor: number, data: Uint8Array): number;
+  close(descriptor: number): void;
+  truncate(descriptor: number, sizeBytes: number): void;
+  /** fsync(2) of a file or a directory. */
+  sync(path: PathLike): void;
+  /** All of the file system that holds the path is on disk when this returns: syncfs(2), else sync(2). */
+  syncFileSystem(path: PathLike): void;
+  /** Bytes free to the caller on the file system that holds the path, and its size. */
+  space(path: PathLike): { readonly freeBytes: number; readonly totalBytes: number };
+  exists(path: PathLike): boolean;
+  realPath(path: string): string;
+}
+
+export interface Host {
+  readonly name: string;
+  readonly system: System;
+  readonly files: Files;
+  readonly isRoot: boolean;
+  readonly processors: number;
+  /** @throws Problem E_TOOL_MISSING (exit 3), E_COMMAND_FAILED with argv, status, tail of stderr and a replay line, E_TIMEOUT */
+  run(command: Command): Promise<Completed>;
+  spawn(command: Command, options?: SpawnOptions): Running;
+  /** Absolute path of a program in the host's PATH, or undefined. */
+  which(program: string): string | undefined;
+  /** Names one process of this boot for good: "<boot id>:<pid>:<start time>". */
+  readonly processIdentity: string;
+  /** Whether the process so named is still the same living process. */
+  isAlive(processIdentity: string): boolean;
+}

@@ -1,0 +1,72 @@
+/** What a FreeBSD package is, as values. Formats: ../formats (tar, ELF); sources: pkg-create(8), pkg-repository(5), and the real files in shared/data/pkg. */
+export interface PackageFile {
+  /** Absolute installed path: "/usr/local/bin/hello". */
+  readonly path: string;
+  readonly type: "file" | "symlink" | "hardlink";
+  /** "1$<sha256 hex>"; of the target string for a symlink. */
+  readonly sum: string;
+  readonly uname: string;
+  readonly gname: string;
+  /** Octal permission bits. */
+  readonly mode: number;
+  readonly sizeBytes: number;
+  /** Target of a symlink, or the first name of a hard link. */
+  readonly target?: string;
+}
+
+export interface PackageDirectory {
+  readonly path: string;
+  readonly uname: string;
+  readonly gname: string;
+  readonly mode: number;
+}
+
+export interface PackageMessage {
+  readonly message: string;
+  readonly type?: "install" | "upgrade" | "remove";
+  readonly minimumVersion?: string;
+  readonly maximumVersion?: string;
+}
+
+export type ScriptName = "pre-install" | "post-install" | "pre-deinstall" | "post-deinstall";
+
+export interface Manifest {
+  readonly name: string;
+  readonly origin: string;
+  readonly version: string;
+  readonly comment: string;
+  readonly maintainer: string;
+  readonly www: string;
+  /** "FreeBSD:15:amd64". */
+  readonly abi: string;
+  /** The legacy form, "freebsd:15:x86:64"; a catalogue entry without it crashes clients. */
+  readonly arch: string;
+  readonly prefix: string;
+  readonly flatsize: number;
+  readonly licenselogic: "single" | "and" | "or";
+  readonly licenses: readonly string[];
+  readonly desc: string;
+  readonly deps: Readonly<Record<string, { readonly origin: string; readonly version: string }>>;
+  readonly categories: readonly string[];
+  readonly users: readonly string[];
+  readonly groups: readonly string[];
+  readonly shlibsRequired: readonly string[];
+  readonly shlibsProvided: readonly string[];
+  readonly options: Readonly<Record<string, "on" | "off">>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly files: readonly PackageFile[];
+  readonly config: readonly string[];
+  readonly directories: readonly PackageDirectory[];
+  readonly scripts: Readonly<Partial<Record<ScriptName, string>>>;
+  readonly messages: readonly PackageMessage[];
+}
+
+/** `(name, version)` and where it lies, with what the catalogue adds. */
+export interface CatalogueEntry {
+  readonly manifest: Omit<Manifest, "files" | "config" | "directories" | "scripts">;
+  /** SHA-256 of the .pkg, lowercase hex (pkg <= 2.7) or "2$..." as found. */
+  readonly sum: string;
+  /** Relative to the repository's root: "All/hello-2.10.pkg". */
+  readonly path: string;
+  readonly pkgsize: number;
+}

@@ -1,0 +1,84 @@
+/** A sandbox plan is a value: everything that will be mounted, run and limited. The executor makes no choices. */
+import type { StorePath, System } from "../base/index.ts";
+
+export type BuildRoot =
+  /** A pinned tree, mounted read-only as the root. `physical` is where the tree lies. */
+  | { readonly kind: "world"; readonly path: StorePath; readonly physical: string }
+  /** Named directories of the host, read-only. */
+  | { readonly kind: "host"; readonly paths: readonly string[] };
+
+export type Mount =
+  | { readonly kind: "read-only"; readonly source: string; readonly target: string; readonly type: "file" | "directory" }
+  | { readonly kind: "writable"; readonly source: string; readonly target: string };
+
+export type SandboxIdentity =
+  /** As root: bare numeric ids, no supplementary group, no way back. */
+  | { readonly kind: "drop"; readonly uid: number; readonly gid: number }
+  /** Without root: a user namespace of one user. The ids are what the inside sees. */
+  | { readonly kind: "user-namespace"; readonly uid: number; readonly gid: number };
+
+export interface Limits {
+  readonly wallClockMs: number;
+  readonly silenceMs: number;
+  readonly memoryBytes: number;
+  readonly processes: number;
+  readonly openFiles: number;
+  /** Of everything the sandbox may write: outputs, /build and /tmp together. */
+  readonly outputBytes: number;
+  /** Of what the builder prints. */
+  readonly logBytes: number;
+}
+export type LimitName = keyof Limits;
+
+export interface SandboxPlan {
+  /** 8 hexadecimal digits, from the derivation. */
+  readonly id: string;
+  readonly system: System;
+  /** `garth-<name>-<short id>`. */
+  readonly hostname: string;
+  readonly root: BuildRoot;
+  readonly mounts: readonly Mount[];
+  /** Physical scratch directory: holds what is mounted at /build and /tmp, and the jail's root. Private to the build user. */
+  readonly scratch: string;
+  readonly identity: SandboxIdentity;
+  readonly network: "none" | "host";
+  readonly argv: readonly [string, ...string[]];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  readonly limits: Limits;
+}
+
+/** The exit of the sandbox itself is never confused with the builder's. */
+export type SandboxResult =
+  | { readonly kind: "exited"; readonly status: number }
+  | { readonly kind: "signalled"; readonly signal: string }
+  | { readonly kind: "limit"; readonly limit: LimitName; readonly value: number; readonly raise: string }
+  | { readonly kind: "cancelled" };
+
+export interface SandboxUse {
+  readonly uid: number;
+  readonly gid: number;
+  readonly hostname: string;
+  /** `linux-bubblewrap` or `freebsd-jail`: the receipt's build_mode. */
+  readonly mode: "linux-bubblewrap" | "freebsd-jail";
+  readonly durationMs: number;
+  readonly peakMemoryBytes: number | undefined;
+}
+
+export interface Sandbox {
+  readonly mode: SandboxUse["mode"];
+  /** The exact command lines and files the executor would use, for `--dry-run`, golden tests and `--keep-failed`. */
+  render(plan: SandboxPlan): RenderedSandbox;
+  /** @throws Problem E_SANDBOX_* when the sandbox itself cannot be set up */
+  run(
+    plan: SandboxPlan,
+    options: { readonly onOutput: (chunk: Uint8Array) => void; readonly signal?: AbortSignal },
+  ): Promise<{ readonly result: SandboxResult; readonly use: SandboxUse }>;
+}
+
+export interface RenderedSandbox {
+  /** For a person: paste it to enter the kept sandbox. */
+  readonly enter: string;
+  /** File name -> text. `bwrap.sh`, or `jail.conf`, `fstab`, `run.sh`, `teardown.sh`. */
+  readonly files: Readonly<Record<string, string>>;
+}
