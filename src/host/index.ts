@@ -1,1 +1,13 @@
-export type * from "./types.ts";
+/**
+ * host: the only room that spawns processes and opens files.
+ *
+ * Commands run with a clean environment and closed stdin and either complete with an accepted status or throw a `Problem` with
+ * the tail of stderr and a line to replay it. File operations are synchronous and throw what the runtime throws, an `Error`
+ * with an errno name in `code`; `isErrno` asks for it.
+ *
+ * Limits: `run` holds all of stdout and stderr in memory and is for tools that print little; `spawn` hands output on in chunks.
+ */
+export { isErrno } from "./files.ts";
+export { localHost } from "./local.ts";
+export { CLEAN_ENVIRONMENT, replayLine, shellQuote, SYSTEM_PATH } from "./process.ts";
+export type { Command, Completed, Exit, Files, Host, PathLike, Running, SpawnOptions, Stat } from "./types.ts";

@@ -104,7 +104,10 @@ export interface Files {
   truncate(descriptor: number, sizeBytes: number): void;
   /** fsync(2) of a file or a directory. */
   sync(path: PathLike): void;
-  /** All of the file system that holds the path is on disk when this returns: syncfs(2), else sync(2). */
+  /**
+   * Everything under `path` is on disk when this returns. On Linux by one syncfs(2) of its file system; elsewhere, where
+   * sync(2) only schedules the writes, by fsync(2) of every file and directory under it.
+   */
   syncFileSystem(path: PathLike): void;
   /** Bytes free to the caller on the file system that holds the path, and its size. */
   space(path: PathLike): { readonly freeBytes: number; readonly totalBytes: number };

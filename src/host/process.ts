@@ -1,0 +1,153 @@
+/**
+ * One door for commands: argv, clean environment, closed stdin. A failure carries argv, status, the tail of stderr, and a
+ * line that can be pasted to replay it.
+ */
+import { accessSync, constants } from "node:fs";
+import { Problem } from "../base/index.ts";
+import type { Command, Completed, Exit, Running, SpawnOptions } from "./types.ts";
+
+export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+export const CLEAN_ENVIRONMENT: Readonly<Record<string, string>> = { PATH: SYSTEM_PATH, LC_ALL: "C.UTF-8" };
+
+const STDERR_TAIL_LINES = 20;
+/** How long a command that was told to end may take before it is killed. */
+const GRACE_MS = 2_000;
+
+/** A word for a POSIX shell. */
+export function shellQuote(word: string): string {
+  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/** A line that does the same when it is pasted into a shell. */
+export function replayLine(command: Command): string {
+  const env = Object.entries(command.env ?? CLEAN_ENVIRONMENT).map(([key, value]) => `${key}=${shellQuote(value)}`);
+  const words = ["env", "-i", ...env, ...command.argv.map(shellQuote)].join(" ");
+  const stdin = command.stdin === undefined || command.stdin === "closed" ? " </dev/null" : "";
+  return command.cwd === undefined ? `${words}${stdin}` : `(cd ${shellQuote(command.cwd)} && ${words}${stdin})`;
+}
+
+export function findProgram(program: string, path: string = SYSTEM_PATH): string | undefined {
+  const places = program.includes("/") ? [program] : path.split(":").map((directory) => `${directory}/${program}`);
+  return places.find((place) => {
+    try {
+      accessSync(place, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function start(command: Command, handlers: { readonly onExit: (exit: Exit) => void }) {
+  const env = command.env ?? CLEAN_ENVIRONMENT;
+  const [program, ...rest] = command.argv;
+  const found = findProgram(program, env["PATH"]);
+  if (found === undefined) {
+    throw new Problem({
+      code: "E_TOOL_MISSING",
+      message: `${command.doing ?? "running a command"}: there is no program ${JSON.stringify(program)} on this machine`,
+      hint: "`garth doctor` says which package has it; `garth doctor --install` installs it",
+      exit: 3,
+    });
+  }
+  const stdin = command.stdin ?? "closed";
+  const input =
+    stdin === "closed" ? "ignore" : stdin === "inherit" ? "inherit" : typeof stdin === "string" ? Buffer.from(stdin) : stdin;
+  return Bun.spawn({
+    cmd: [found, ...rest],
+    env,
+    ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
+    stdio: [input, "pipe", "pipe", ...(command.passDescriptors ?? [])],
+    onExit: (_process, status, signal) =>
+      handlers.onExit({ status: signal === null ? status : null, signal: signal === null ? null : signalName(signal) }),
+  });
+}
+
+const SIGNAL_NAMES: Readonly<Record<number, string>> = {
+  1: "SIGHUP",
+  2: "SIGINT",
+  3: "SIGQUIT",
+  4: "SIGILL",
+  6: "SIGABRT",
+  8: "SIGFPE",
+  9: "SIGKILL",
+  11: "SIGSEGV",
+  13: "SIGPIPE",
+  14: "SIGALRM",
+  15: "SIGTERM",
+};
+
+function signalName(signal: number | string): string {
+  return typeof signal === "string" ? signal : (SIGNAL_NAMES[signal] ?? `signal ${signal}`);
+}
+
+async function pump(stream: ReadableStream<Uint8Array>, onChunk: (chunk: Uint8Array) => void): Promise<void> {
+  for await (const chunk of stream) onChunk(chunk);
+}
+
+/** Starts a process; chunks are handed on as they come. `exited` settles after both streams have ended. */
+export function spawnProcess(command: Command, options: SpawnOptions = {}): Running {
+  const ended = Promise.withResolvers<Exit>();
+  const child = start(command, { onExit: ended.resolve });
+  const streams = Promise.all([
+    pump(child.stdout, (chunk) => options.onOutput?.(chunk, "stdout")),
+    pump(child.stderr, (chunk) => options.onOutput?.(chunk, "stderr")),
+  ]);
+  const timer = command.timeoutMs === undefined ? undefined : setTimeout(() => child.kill("SIGKILL"), command.timeoutMs);
+  return {
+    pid: child.pid,
+    kill: (signal = "SIGTERM") => child.kill(signal),
+    exited: ended.promise.then(async (exit) => {
+      clearTimeout(timer);
+      await streams;
+      return exit;
+    }),
+  };
+}
+
+export async function runCommand(command: Command): Promise<Completed> {
+  const doing = command.doing ?? `running ${command.argv[0]}`;
+  const started = performance.now();
+  const ended = Promise.withResolvers<Exit>();
+  const child = start(command, { onExit: ended.resolve });
+  let timedOut = false;
+  const timers: ReturnType<typeof setTimeout>[] = [];
+  if (command.timeoutMs !== undefined) {
+    timers.push(
+      setTimeout(() => {
+        timedOut = true;
+        child.kill("SIGTERM");
+        timers.push(setTimeout(() => child.kill("SIGKILL"), GRACE_MS));
+      }, command.timeoutMs),
+    );
+  }
+  const [exit, stdout, stderr] = await Promise.all([
+    ended.promise,
+    new Response(child.stdout).bytes(),
+    new Response(child.stderr).text(),
+  ]);
+  for (const timer of timers) clearTimeout(timer);
+  const tail = stderr
+    .trimEnd()
+    .split("\n")
+    .slice(-STDERR_TAIL_LINES)
+    .filter((line) => line !== "");
+  if (timedOut) {
+    throw new Problem({
+      code: "E_TIMEOUT",
+      message: `${doing}: no end after ${command.timeoutMs} ms`,
+      details: tail,
+      hint: `to run it by hand: ${replayLine(command)}`,
+    });
+  }
+  if (exit.status === null || !(command.okStatuses ?? [0]).includes(exit.status)) {
+    throw new Problem({
+      code: "E_COMMAND_FAILED",
+      message: `${doing}: ${command.argv[0]} ${exit.status === null ? `was ended by ${exit.signal}` : `ended with status ${exit.status}`}`,
+      details: tail,
+      hint: `to run it by hand: ${replayLine(command)}`,
+    });
+  }
+  const text = () => new TextDecoder().decode(stdout);
+  return { status: exit.status, stdout, stderr, durationMs: performance.now() - started, text };
+}
