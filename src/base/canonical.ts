@@ -26,7 +26,7 @@ export function canonicalJson(value: JsonValue): string {
   }
   if (isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
   const members: string[] = [];
-  for (const key of Object.keys(value).sort()) {
+  for (const key of Object.keys(value).toSorted()) {
     const member = value[key];
     if (member !== undefined) members.push(`${canonicalJson(key)}:${canonicalJson(member)}`);
   }

@@ -41,7 +41,7 @@ export function storePath(identity: Identity, name: string): StorePath {
       exit: 2,
     });
   }
-  const record = "references" in identity ? { ...identity, references: [...identity.references].sort() } : identity;
+  const record = "references" in identity ? { ...identity, references: identity.references.toSorted() } : identity;
   return `${STORE_DIRECTORY}/${sha256(canonicalJson({ scheme: SCHEME, name, ...record }))}-${name}`;
 }
 
