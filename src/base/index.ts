@@ -18,3 +18,4 @@ export {
   type StorePath,
 } from "./storepath.ts";
 export { type OperatingSystem, operatingSystemOf, type System, SYSTEMS } from "./system.ts";
+export { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
