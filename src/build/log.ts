@@ -140,6 +140,7 @@ function lastLines(text: string): readonly string[] {
   return lines.slice(-TAIL_LINES);
 }
 
+/* oxlint-disable no-control-regex -- they are what is looked for */
 /** Colours and cursor movements are for the builder's terminal, not for an error message. */
 export function plain(text: string): string {
   return text

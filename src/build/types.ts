@@ -4,13 +4,20 @@ import type { Derivation, Graph, Reason, Step } from "../recipe/index.ts";
 import type { LimitName, SandboxResult, SandboxUse } from "../sandbox/index.ts";
 
 export interface BuildOptions {
+  /** Builds at one time. */
   readonly jobs: number;
+  /** Keeps the scratch of a failed build and says how to enter it. */
   readonly keepFailed: boolean;
   /** Build the goals again although their outputs are valid, and replace nothing if the same came out. */
   readonly rebuild: boolean;
   /** Build the goals a second time under a second scratch path and compare. */
   readonly check: boolean;
+  /** Throws when anything would have to be made. To see what, ask `plan`. */
   readonly dryRun: boolean;
+  /** After a failure, builds what does not need it. Default: what runs may end, nothing new starts. */
+  readonly keepGoing?: boolean;
+  /** Forgets which alternative was taken before and tries them in order again. */
+  readonly retryAlternatives?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -24,8 +31,10 @@ export interface StepResult {
   readonly how: "built" | "cutoff";
   /** Of the sandbox; recorded ones when `how` is cutoff and the receipt of the first build is still there. */
   readonly use: SandboxUse | undefined;
+  /** What the probe printed, without white space at its ends. */
   readonly probe: string | undefined;
   readonly logFile: string | undefined;
+  /** Of several alternatives, the one that was taken. */
   readonly chosen: string | undefined;
 }
 
@@ -74,12 +83,18 @@ export type BuildEvent =
   | { readonly kind: "world-finished"; readonly key: string; readonly path: StorePath }
   | { readonly kind: "waiting"; readonly key: string; readonly holder: string }
   | { readonly kind: "started"; readonly key: string; readonly drv: StorePath; readonly expectedMs: number | undefined }
+  /** One or more whole lines of the builder, as printed, without the last newline. */
   | { readonly kind: "output"; readonly key: string; readonly text: string }
+  /** The builder printed `@garth phase NAME` on a line of its own. */
+  | { readonly kind: "phase"; readonly key: string; readonly phase: string }
   | { readonly kind: "registering"; readonly key: string }
   | { readonly kind: "built"; readonly key: string; readonly out: StorePath; readonly durationMs: number }
   | { readonly kind: "failed"; readonly key: string; readonly code: string; readonly message: string }
   | { readonly kind: "limit"; readonly key: string; readonly limit: LimitName; readonly value: number }
   | { readonly kind: "cancelled"; readonly key: string }
+  /** `--keep-failed`: where the scratch is, and the line that enters it as the builder saw it. */
+  | { readonly kind: "kept"; readonly key: string; readonly directory: string; readonly enter: string }
+  | { readonly kind: "probing"; readonly key: string }
   | { readonly kind: "checked"; readonly key: string; readonly same: boolean };
 
 export interface Builder {
@@ -87,6 +102,12 @@ export interface Builder {
   plan(graph: Graph): Promise<readonly PlannedStep[]>;
   /** Against the last derivation built under the same name. */
   whyRebuild(graph: Graph, goal: string): Promise<readonly { readonly step: Step; readonly reasons: readonly Reason[] }[]>;
+  /** The kept log of a derivation. @throws Problem E_NO_LOG */
+  readLog(drv: StorePath): string;
+  /** Removes what dead processes left of their builds. Cheap when there is nothing; `build` does it too. */
+  recover(): void;
+  /** Gives back the build users and removes this process's scratch. */
+  close(): void;
 }
 
 export type { SandboxResult };
