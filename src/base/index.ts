@@ -19,3 +19,4 @@ export {
 } from "./storepath.ts";
 export { type OperatingSystem, operatingSystemOf, type System, SYSTEMS } from "./system.ts";
 export { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
+export { compareVersions } from "./version.ts";
