@@ -1,1 +1,42 @@
+/**
+ * sandbox: runs one builder so that it sees what was declared and nothing else.
+ *
+ *     request ──planSandbox──► plan ──lintPlan──► (faults)
+ *                               ├──render──► the files and the line to enter it
+ *                               └──run──► exited | signalled | limit | cancelled, and what was used
+ *
+ * The plan is a value for either system; `openSandbox` picks what carries it out: bubblewrap on Linux, a thin jail on FreeBSD.
+ * Inside, the root is read-only, `/build`, `/tmp` and the outputs can be written, nothing listens and nothing answers, and the
+ * builder is an ordinary numeric user that cannot become another.
+ *
+ * Order of a run: lint, scratch directories, (Linux) user namespace and control group or (FreeBSD) jail, builder, watch; then
+ * every process ended, counters read, control group or jail and mounts removed. A breach of a limit ends the whole sandbox and
+ * is a result; a sandbox that could not be made is a `Problem`. Nothing of it outlives the process that runs it by more than a
+ * moment; `sweep` ends what a killed one may have left, before its scratch directory is removed.
+ *
+ * Limits: a builder that ends with a status over 128 counts as ended by that signal, as shells report it. Running out of open
+ * files is an error inside that only the builder sees. Without root there are no control groups: memory and processes are then
+ * looked at ten times a second.
+ */
+import type { Host } from "../host/index.ts";
+import { bubblewrapSandbox } from "./bubblewrap.ts";
+import type { Sandbox } from "./types.ts";
+
+export { BUILD_ID_COUNT, type BuildUser, buildUserLease, FIRST_BUILD_ID, leaseBuildUser, nextBuildUser } from "./identity.ts";
+export {
+  BUILD_DIRECTORY,
+  defaultLimits,
+  HOME_DIRECTORY,
+  lintPlan,
+  type PlanProblem,
+  planSandbox,
+  programPath,
+  sandboxHostname,
+  type SandboxRequest,
+  TEMPORARY_DIRECTORY,
+} from "./plan.ts";
 export type * from "./types.ts";
+
+export function openSandbox(host: Host): Sandbox {
+  return bubblewrapSandbox(host);
+}

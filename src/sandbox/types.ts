@@ -65,15 +65,36 @@ export interface SandboxUse {
   readonly peakMemoryBytes: number | undefined;
 }
 
+export interface RunOptions {
+  /** What the builder prints, stdout and stderr in one stream, up to `limits.logBytes`. */
+  readonly onOutput: (chunk: Uint8Array) => void;
+  readonly signal?: AbortSignal;
+}
+
 export interface Sandbox {
   readonly mode: SandboxUse["mode"];
   /** The exact command lines and files the executor would use, for `--dry-run`, golden tests and `--keep-failed`. */
   render(plan: SandboxPlan): RenderedSandbox;
-  /** @throws Problem E_SANDBOX_* when the sandbox itself cannot be set up */
-  run(
-    plan: SandboxPlan,
-    options: { readonly onOutput: (chunk: Uint8Array) => void; readonly signal?: AbortSignal },
-  ): Promise<{ readonly result: SandboxResult; readonly use: SandboxUse }>;
+  /**
+   * Makes `plan.scratch` and the sources of writable mounts where they are missing, gives them to the build user, and runs the
+   * builder to its end. When this settles, no process and no mount of the sandbox is left; the scratch directory is the
+   * caller's to keep or remove.
+   * @throws Problem E_SANDBOX_PLAN, E_SANDBOX_UNAVAILABLE (exit 3), E_SANDBOX_SETUP, E_SANDBOX_STUCK, E_BUILDER_NOT_STARTED
+   */
+  run(plan: SandboxPlan, options: RunOptions): Promise<{ readonly result: SandboxResult; readonly use: SandboxUse }>;
+  /**
+   * What all sandboxes share, made ahead of the first `run`, which waits for it otherwise. To be called early, while other work
+   * is done.
+   * @throws Problem E_SANDBOX_UNAVAILABLE (exit 3)
+   */
+  prepare(): Promise<void>;
+  /**
+   * Ends what a Garth that was killed may have left of one sandbox: processes, mounts, control groups. Nothing left is fine.
+   * To be called before its scratch directory is removed.
+   */
+  sweep(left: Pick<SandboxPlan, "id" | "scratch" | "identity">): Promise<void>;
+  /** Gives back what `prepare` made. */
+  close(): Promise<void>;
 }
 
 export interface RenderedSandbox {
