@@ -23,7 +23,13 @@ interface Version {
 }
 
 const ZERO: Component = { number: 0, letter: 0, patch: 0 };
-const STAGES: Readonly<Record<string, number>> = { pl: 0, alpha: 1, beta: 2, pre: 16, rc: 18 };
+const STAGES: ReadonlyMap<string, number> = new Map([
+  ["pl", 0],
+  ["alpha", 1],
+  ["beta", 2],
+  ["pre", 16],
+  ["rc", 18],
+]);
 const LEADING_DIGITS = /^[0-9]+/;
 const LEADING_LETTERS = /^[A-Za-z]+/;
 const SEPARATORS = /^[^A-Za-z0-9*]+/;
@@ -95,7 +101,7 @@ function nextComponent(text: string): readonly [Component, string] {
   const word = LEADING_LETTERS.exec(afterNumber)?.[0].toLowerCase();
   if (word === undefined) return [{ number, letter: 0, patch: 0 }, afterNumber];
 
-  const stage = word.length > 1 ? STAGES[word] : undefined;
+  const stage = word.length > 1 ? STAGES.get(word) : undefined;
   if (stage !== undefined && digits !== "") return [{ number, letter: 0, patch: 0 }, afterNumber];
   const letter = stage ?? word.charCodeAt(0) - "a".charCodeAt(0) + 1;
   const afterWord = afterNumber.slice(word.length);

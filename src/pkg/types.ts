@@ -1,4 +1,6 @@
 /** What a FreeBSD package is, as values. Formats: ../formats (tar, ELF); sources: pkg-create(8), pkg-repository(5), and the real files in shared/data/pkg. */
+import type { JsonValue } from "../base/index.ts";
+
 export interface PackageFile {
   /** Absolute installed path: "/usr/local/bin/hello". */
   readonly path: string;
@@ -9,9 +11,12 @@ export interface PackageFile {
   readonly gname: string;
   /** Octal permission bits. */
   readonly mode: number;
+  /** Of the content; the length of the target for a symlink. A manifest does not say it: 0 where it is all that is known. */
   readonly sizeBytes: number;
   /** Target of a symlink, or the first name of a hard link. */
   readonly target?: string;
+  /** Whole seconds since 1970. */
+  readonly mtimeSeconds?: number;
 }
 
 export interface PackageDirectory {
@@ -52,6 +57,11 @@ export interface Manifest {
   readonly groups: readonly string[];
   readonly shlibsRequired: readonly string[];
   readonly shlibsProvided: readonly string[];
+  /** Names other than shared libraries that packages may ask each other for; package names that must not be there with it. */
+  readonly provides?: readonly string[];
+  readonly requires?: readonly string[];
+  readonly conflicts?: readonly string[];
+  readonly vital?: boolean;
   readonly options: Readonly<Record<string, "on" | "off">>;
   readonly annotations: Readonly<Record<string, string>>;
   readonly files: readonly PackageFile[];
@@ -59,11 +69,16 @@ export interface Manifest {
   readonly directories: readonly PackageDirectory[];
   readonly scripts: Readonly<Partial<Record<ScriptName, string>>>;
   readonly messages: readonly PackageMessage[];
+  /** Keys this version does not know (lua_scripts, dep_formula...), kept as they were found. */
+  readonly others?: Readonly<Record<string, JsonValue>>;
 }
+
+/** What is left of a manifest in +COMPACT_MANIFEST and in a catalogue. */
+export type CompactManifest = Omit<Manifest, "files" | "config" | "directories" | "scripts">;
 
 /** `(name, version)` and where it lies, with what the catalogue adds. */
 export interface CatalogueEntry {
-  readonly manifest: Omit<Manifest, "files" | "config" | "directories" | "scripts">;
+  readonly manifest: CompactManifest;
   /** SHA-256 of the .pkg, lowercase hex (pkg <= 2.7) or "2$..." as found. */
   readonly sum: string;
   /** Relative to the repository's root: "All/hello-2.10.pkg". */

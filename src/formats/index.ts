@@ -1,0 +1,13 @@
+/**
+ * formats: codecs, bytes to values and back, without I/O. Each is checked against another reader or writer of its format.
+ *
+ * Readers of what comes from outside pull (an `AsyncIterable` in, an async generator out) or read at offsets, hold a bounded
+ * amount, and throw a `Problem` for anything that is not as the format says.
+ */
+export { type Compression, compressZstd, decompress, sniffCompression } from "./compression.ts";
+export { type ElfAbiTag, type ElfInfo, MAXIMUM_TABLE_BYTES, type ReadAt, readAtOf, readElf } from "./elf.ts";
+export { paddingOf, type TarMember, type TarType } from "./tar.ts";
+export { readTar, type TarEntry, type TarLimits } from "./tar-read.ts";
+export { concatenate, tarArchive, tarEnd, tarHeader } from "./tar-write.ts";
+export { parseUcl, renderUcl, type UclObject } from "./ucl.ts";
+export { pkgBase32 } from "./zbase32.ts";

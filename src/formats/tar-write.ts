@@ -1,0 +1,127 @@
+/** A deterministic tar writer: a header for each member, whose content the caller puts after it, padded to whole blocks. */
+import { BLOCK, FIELD, type FieldName, headerChecksum, paddingOf, type TarMember, TYPE_FLAG } from "./tar.ts";
+
+const encoder = new TextEncoder();
+const MAXIMUM_OCTAL_12 = 0o77777777777;
+/** Printable ASCII: what every reader takes from a plain header in every locale. */
+const PLAIN = /^[\x20-\x7e]*$/;
+
+/** The two zero blocks that end an archive. */
+export function tarEnd(): Uint8Array {
+  return new Uint8Array(2 * BLOCK);
+}
+
+/**
+ * The header of one member, preceded by a pax header when a value does not fit into ustar or a name is not plain ASCII.
+ *
+ * @throws RangeError for a mode, size or time that no header can say (a bug in the caller)
+ */
+export function tarHeader(member: TarMember): Uint8Array {
+  const path = member.type === "directory" ? `${member.path}/` : member.path;
+  const target = member.target ?? "";
+  const split = splitPath(path);
+  const records: (readonly [string, string])[] = [];
+  if (split === undefined) records.push(["path", path]);
+  if (!PLAIN.test(target) || target.length > FIELD.linkname[1]) records.push(["linkpath", target]);
+  if (member.sizeBytes > MAXIMUM_OCTAL_12) records.push(["size", String(member.sizeBytes)]);
+
+  const header = plainHeader(member, split ?? truncated(path), target);
+  if (records.length === 0) return header;
+  return concatenate([...paxHeader(member, records), header]);
+}
+
+/** A whole archive of small members, in memory. */
+export function tarArchive(members: readonly { readonly member: TarMember; readonly content?: Uint8Array }[]): Uint8Array {
+  const parts: Uint8Array[] = [];
+  for (const { member, content } of members) {
+    parts.push(tarHeader(member));
+    if (content !== undefined) parts.push(content, new Uint8Array(paddingOf(content.length)));
+  }
+  parts.push(tarEnd());
+  return concatenate(parts);
+}
+
+export function concatenate(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    whole.set(part, offset);
+    offset += part.length;
+  }
+  return whole;
+}
+
+/** `prefix` and `name` as ustar wants them, joined by a slash that is not stored; undefined where they do not fit. */
+function splitPath(path: string): { readonly prefix: string; readonly name: string } | undefined {
+  if (!PLAIN.test(path)) return undefined;
+  if (path.length <= FIELD.name[1]) return { prefix: "", name: path };
+  // The first slash that leaves a name short enough; the one that ends a directory's name is not a place to split at.
+  const slash = path.indexOf("/", Math.max(1, path.length - FIELD.name[1] - 1));
+  if (slash < 0 || slash > FIELD.prefix[1] || slash === path.length - 1) return undefined;
+  return { prefix: path.slice(0, slash), name: path.slice(slash + 1) };
+}
+
+/** For readers that do not know pax: the end of the name, as far as it fits. */
+function truncated(path: string): { readonly prefix: string; readonly name: string } {
+  const name = path.slice(path.lastIndexOf("/", path.length - 2) + 1);
+  return { prefix: "", name };
+}
+
+function plainHeader(
+  member: TarMember,
+  path: { readonly prefix: string; readonly name: string },
+  target: string,
+  flag: string = TYPE_FLAG[member.type],
+): Uint8Array {
+  const header = new Uint8Array(BLOCK);
+  text(header, "name", path.name);
+  octal(header, "mode", member.mode, 7);
+  octal(header, "uid", 0, 7);
+  octal(header, "gid", 0, 7);
+  octal(header, "size", Math.min(member.sizeBytes, MAXIMUM_OCTAL_12), 11);
+  octal(header, "mtime", member.mtimeSeconds, 11);
+  text(header, "type", flag);
+  text(header, "linkname", target);
+  text(header, "magic", "ustar\u000000");
+  text(header, "uname", member.uname);
+  text(header, "gname", member.gname);
+  octal(header, "devmajor", 0, 7);
+  octal(header, "devminor", 0, 7);
+  text(header, "prefix", path.prefix);
+  octal(header, "checksum", headerChecksum(header), 6);
+  header[FIELD.checksum[0] + 7] = 0x20;
+  return header;
+}
+
+function paxHeader(member: TarMember, records: readonly (readonly [string, string])[]): readonly Uint8Array[] {
+  // Without this record libarchive would convert names from UTF-8 to the locale of whoever unpacks.
+  const body = concatenate([["hdrcharset", "BINARY"] as const, ...records].map(([key, value]) => paxRecord(key, value)));
+  const name = truncated(member.path).name.slice(0, 60);
+  const header = plainHeader(
+    { ...member, type: "file", mode: 0o644, sizeBytes: body.length },
+    { prefix: "", name: `PaxHeader/${PLAIN.test(name) ? name : "name"}` },
+    "",
+    "x",
+  );
+  return [header, body, new Uint8Array(paddingOf(body.length))];
+}
+
+/** `<length> <key>=<value>\n`, where the length counts its own digits. */
+function paxRecord(key: string, value: string): Uint8Array {
+  const body = encoder.encode(` ${key}=${value}\n`);
+  let length = body.length + 1;
+  while (String(length).length + body.length !== length) length = String(length).length + body.length;
+  return concatenate([encoder.encode(String(length)), body]);
+}
+
+function text(header: Uint8Array, field: FieldName, value: string): void {
+  const [start, length] = FIELD[field];
+  header.set(encoder.encode(value).subarray(0, length), start);
+}
+
+function octal(header: Uint8Array, field: FieldName, value: number, digits: number): void {
+  const written = value.toString(8).padStart(digits, "0");
+  if (!Number.isSafeInteger(value) || value < 0 || written.length > digits)
+    throw new RangeError(`${field} ${value} does not fit`);
+  text(header, field, written);
+}
