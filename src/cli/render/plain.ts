@@ -1,0 +1,65 @@
+/** One line for each thing that happened, for pipes and logs. Pure. */
+import type { TreeEvent } from "../../api/index.ts";
+import { formatDuration } from "../../base/index.ts";
+import { harmless } from "./text.ts";
+
+export interface PlainOptions {
+  /** Every line the builders print, too. */
+  readonly verbose: boolean;
+}
+
+/** Turns events into lines; it remembers the labels of steps. */
+export function plainLines(options: PlainOptions): (event: TreeEvent) => readonly string[] {
+  const labels = new Map<string, string>();
+  const label = (key: string) => labels.get(key) ?? key.slice(0, 12);
+  return (event) => {
+    switch (event.kind) {
+      case "graph":
+        for (const step of event.steps) labels.set(step.key, step.label);
+        return [];
+      case "present":
+      case "phase":
+      case "fetch-finished":
+      case "world-finished":
+      case "registering":
+      case "probing":
+        return [];
+      case "fetch-started":
+        return [`fetch    ${event.what} from ${event.from}`];
+      case "fetch-failed":
+        return [`missed   ${event.from}: ${harmless(event.reason)}`];
+      case "alternative":
+        return [`took     ${event.took} instead of ${event.insteadOf.join(", ")}: ${harmless(event.reason)}`];
+      case "world-started":
+        return [`world    ${event.name}, ${event.packages} packages`];
+      case "world-changed":
+        return event.lines.map((line) => `lock     ${line}`);
+      case "waiting":
+        return [`wait     ${label(event.key)}: another Garth (${event.holder}) builds it`];
+      case "started":
+        return [
+          `build    ${label(event.key)}${event.expectedMs === undefined ? "" : ` (about ${formatDuration(event.expectedMs)})`}`,
+        ];
+      case "output":
+        return options.verbose ? event.text.split("\n").map((line) => `${label(event.key)}> ${harmless(line)}`) : [];
+      case "built":
+        return [`built    ${label(event.key)} in ${formatDuration(event.durationMs)}: ${event.out}`];
+      case "failed":
+        return [`FAILED   ${label(event.key)}: ${event.code}: ${harmless(event.message)}`];
+      case "limit":
+        return [`limit    ${label(event.key)}: ${event.limit} ${event.value} reached`];
+      case "cancelled":
+        return [`stopped  ${label(event.key)}`];
+      case "kept":
+        return [`kept     ${label(event.key)}: ${event.directory}`, `         enter it with: ${event.enter}`];
+      case "checked":
+        return [`checked  ${label(event.key)}: ${event.same ? "the same bytes again" : "DIFFERENT"}`];
+      case "stage": {
+        const { stage, how, summary, receipts, durationMs } = event.report;
+        const took = how === "unchanged" ? "unchanged" : formatDuration(durationMs);
+        const proof = receipts.length === 0 ? "" : `  [${receipts.join(" ")}]`;
+        return [`${stage.padEnd(11)} ${took.padEnd(10)} ${summary}${proof}`];
+      }
+    }
+  };
+}

@@ -1,0 +1,76 @@
+/**
+ * The terminal: writing whole texts to a descriptor, and what the terminal can show.
+ *
+ * process.stdout is left alone: building its stream costs 7 ms, more than the rest of the start.
+ */
+import { writeSync } from "node:fs";
+import { isatty, WriteStream } from "node:tty";
+
+export const STDOUT = 1;
+export const STDERR = 2;
+
+/** The reader of a pipe went away: not an error of ours, and nobody is left to be told. */
+export class ReaderGone extends Error {
+  override readonly name = "ReaderGone";
+}
+
+function errnoOf(error: unknown): unknown {
+  return error instanceof Error && "code" in error ? error.code : undefined;
+}
+
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+/** @throws ReaderGone on EPIPE */
+export function write(descriptor: number, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let offset = 0; offset < bytes.length;) {
+    try {
+      offset += writeSync(descriptor, bytes, offset);
+    } catch (error) {
+      const code = errnoOf(error);
+      if (code === "EPIPE") throw new ReaderGone();
+      if (code !== "EAGAIN") throw error;
+      // Somebody made the pipe non-blocking and its reader is slow: wait a little for room.
+      Atomics.wait(pause, 0, 0, 5);
+    }
+  }
+}
+
+export interface Screen {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+export interface Style {
+  readonly colour: boolean;
+  /** Lines and marks beyond ASCII. */
+  readonly unicode: boolean;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Whether a live tree can be drawn there. */
+export function isLive(descriptor: number, env: Environment): boolean {
+  return isatty(descriptor) && env["TERM"] !== "dumb" && env["TERM"] !== undefined;
+}
+
+/** NO_COLOR (no-color.org) and TERM=dumb turn colours off; the locale says whether lines can be drawn. */
+export function styleFor(terminal: boolean, env: Environment): Style {
+  const locale = env["LC_ALL"] || env["LC_CTYPE"] || env["LANG"] || "";
+  return {
+    colour: terminal && !env["NO_COLOR"] && env["TERM"] !== "dumb",
+    unicode: /utf-?8/i.test(locale),
+  };
+}
+
+/** Size of the terminal now, and a call whenever it changes. Only for descriptors that are terminals. */
+export function watchScreen(descriptor: number, onResize: () => void): { screen(): Screen; close(): void } {
+  const stream = new WriteStream(descriptor);
+  stream.on("resize", onResize);
+  return {
+    screen: () => ({ columns: stream.columns || 80, rows: stream.rows || 24 }),
+    close: () => {
+      stream.off("resize", onResize);
+    },
+  };
+}
