@@ -1,7 +1,8 @@
 /**
- * The three shapes of a thing to be built, each its own type, so that an unresolved one cannot reach a sandbox:
+ * The four shapes of a thing to be built, each its own type, so that an unresolved one cannot reach a sandbox:
  *
- *   Recipe        what a person declares; inputs are other recipes, sources are fetches.
+ *   Declaration   what a person writes; for every system at once (options.ts).
+ *   Recipe        a declaration lowered for one system; inputs are other recipes, sources are fetches.
  *   Step          a node of the graph: a recipe flattened, its inputs named by the key of their step.
  *   Derivation    resolved against the *content* of its inputs: canonical JSON, a store item, what is built.
  */
@@ -43,6 +44,7 @@ export type Fetch =
       readonly integrity: string;
     };
 
+/** The build root of a lowered recipe. */
 export type BuildRootChoice =
   | { readonly kind: "world"; readonly world: WorldSource }
   | { readonly kind: "host"; readonly paths: readonly string[] };
@@ -118,14 +120,32 @@ export interface Step {
   readonly recipe: Recipe;
   /** Input name -> key of the step that makes it. */
   readonly inputs: Readonly<Record<string, string>>;
+  /**
+   * Of `alternatives`: the choices after the first, in order; `recipe` and `inputs` are those of the first. They are not in
+   * `Graph.steps` (the steps of their inputs are), and every user of the group refers to the group's key. When the sources of one
+   * choice cannot be had, the next takes its place.
+   */
+  readonly fallbacks?: readonly Step[];
 }
 
-/** Dependencies first. */
+/** Dependencies first; the inputs of fallbacks are among them. */
 export interface Graph {
   readonly steps: readonly Step[];
   readonly byKey: ReadonlyMap<string, Step>;
   /** What was asked for. */
   readonly goals: readonly string[];
+}
+
+/**
+ * What a fetch must bring, and thereby why it may use the network. With sha256 the output's path is known beforehand:
+ * of the file's bytes, or of the tree's NAR when `recursive`. The others are checked by the fetcher, and the path is known once
+ * the bytes are there: sha512 is npm's integrity of the file, git-commit the 40 or 64 digits that git itself verifies.
+ */
+export interface FixedOutput {
+  readonly algorithm: "sha256" | "sha512" | "git-commit";
+  /** Lowercase hexadecimal. */
+  readonly hash: string;
+  readonly recursive: boolean;
 }
 
 /** interfaces.md, "Derivation". Canonical JSON; the store item `<hash>-<name>-<version>.drv`. */
@@ -142,7 +162,7 @@ export interface Derivation {
     | { readonly kind: "world"; readonly path: StorePath }
     | { readonly kind: "host"; readonly paths: readonly string[] };
   readonly network: boolean;
-  readonly fixedOutput?: { readonly algorithm: "sha256"; readonly hash: string; readonly recursive: boolean };
+  readonly fixedOutput?: FixedOutput;
   readonly limits: ResourceLimits;
 }
 
@@ -159,4 +179,6 @@ export interface Reason {
   readonly field: string;
   readonly before: string | undefined;
   readonly after: string | undefined;
+  /** For a text of several lines: what changed in it, as lines that start with "-", "+" or " ". */
+  readonly diff?: readonly string[];
 }

@@ -1,0 +1,51 @@
+/** Faults in a project file, as people see them. */
+import { Problem } from "../base/index.ts";
+import { Fault, type PathElement, renderPath } from "./check.ts";
+import { locationOf, renderLocation, type Site } from "./location.ts";
+
+/**
+ * The `cause` of E_RECIPE_INVALID: what a reader of the project file needs to find the very field (project/locate.ts). `call` is the
+ * constructor, `line` where it was called.
+ */
+export class InvalidField extends Error {
+  override readonly name = "InvalidField";
+  readonly call: string;
+  readonly subject: string;
+  readonly path: readonly PathElement[];
+  readonly file: string | undefined;
+  readonly line: number | undefined;
+
+  constructor(call: string, subject: string, path: readonly PathElement[], site: Site) {
+    super(`${subject}: ${renderPath(path)}`);
+    const location = locationOf(site);
+    this.call = call;
+    this.subject = subject;
+    this.path = path;
+    this.file = location?.file;
+    this.line = location?.line;
+  }
+}
+
+/** `subject` names the thing in the message: the recipe's name where it has one. */
+export function invalid(call: string, subject: string, site: Site, fault: Fault): Problem {
+  const location = locationOf(site);
+  const field = fault.path.length === 0 ? subject : `${subject}: ${renderPath(fault.path)}`;
+  return new Problem({
+    code: "E_RECIPE_INVALID",
+    message: `${field}: expected ${fault.expected}, found ${fault.found}`,
+    ...(fault.hint === undefined ? {} : { hint: fault.hint }),
+    ...(location === undefined ? {} : { where: renderLocation(location) }),
+    cause: new InvalidField(call, subject, fault.path, site),
+    exit: 2,
+  });
+}
+
+/** Runs checks of one declaration; a fault becomes a Problem that says where. @throws Problem E_RECIPE_INVALID */
+export function checked<Result>(call: string, subject: string, site: Site, check: () => Result): Result {
+  try {
+    return check();
+  } catch (error) {
+    if (error instanceof Fault) throw invalid(call, subject, site, error);
+    throw error;
+  }
+}

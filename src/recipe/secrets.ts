@@ -1,0 +1,46 @@
+/**
+ * Secrets have no field in a derivation: the store is readable by everybody. A value that looks like one is refused.
+ *
+ * Looked for are forms that cannot be anything else: PEM private keys (RFC 7468), age identities, the head of an OpenSSH private
+ * key in base64 ("openssh-key-v1"), AWS secret keys beside their name, tokens of GitHub, GitLab and Slack, passwords in URLs.
+ */
+import { Problem } from "../base/index.ts";
+import type { Derivation } from "./types.ts";
+
+const FORMS: readonly (readonly [string, RegExp])[] = [
+  ["a private key in PEM", /-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----/],
+  ["an age identity", /AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]{20}/i],
+  ["an OpenSSH private key", /b3BlbnNzaC1rZXktdjE/],
+  ["an AWS secret key", /(?:aws|secret)_?(?:secret)?_?access_?key["'\s:=]{1,8}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])/i],
+  ["a GitHub token", /\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{50})/],
+  ["a GitLab token", /\bglpat-[A-Za-z0-9_-]{20}/],
+  ["a Slack token", /\bxox[abprs]-[A-Za-z0-9-]{20}/],
+  ["a URL with a password", /[a-z]:\/\/[^/\s:@"']+:[^/\s@"']+@/i],
+];
+/** All forms at once: nearly every text has none of them. */
+const ANY = new RegExp(FORMS.map(([, form]) => `(?:${form.source})`).join("|"), "i");
+
+/** What the text looks like, or undefined. */
+export function secretIn(text: string): string | undefined {
+  if (!ANY.test(text)) return undefined;
+  return FORMS.find(([, form]) => form.test(text))?.[0];
+}
+
+/** @throws Problem E_SECRET_IN_DERIVATION, which names the field and never shows the value */
+export function refuseSecrets(derivation: Pick<Derivation, "name" | "version" | "builder">): void {
+  const { argv, env } = derivation.builder;
+  for (const [index, argument] of argv.entries()) refuse(derivation, `builder.argv[${index}]`, argument, argument);
+  for (const name of Object.keys(env)) refuse(derivation, `builder.env.${name}`, env[name] ?? "", `${name}=${env[name] ?? ""}`);
+}
+
+function refuse(derivation: Pick<Derivation, "name" | "version">, field: string, value: string, context: string): void {
+  if (value.length < 16) return;
+  const form = secretIn(context);
+  if (form === undefined) return;
+  throw new Problem({
+    code: "E_SECRET_IN_DERIVATION",
+    message: `${derivation.name}: ${field} holds what looks like ${form}`,
+    hint: "a derivation can be read by everybody who can read the store; give a running system its secrets when it starts, never to a build",
+    exit: 2,
+  });
+}
