@@ -2,6 +2,7 @@
  * base: the words every room shares. Digests, canonical JSON, store paths, problems, events, units, versions. Pure.
  */
 export { canonicalJson, type JsonValue } from "./canonical.ts";
+export { closest } from "./closest.ts";
 export { type Hasher, isSha256, sha256, sha256Hasher } from "./digest.ts";
 export type { Emit, Envelope } from "./events.ts";
 export { type ExitStatus, Problem, problemDocument, type ProblemFields, renderProblem } from "./problem.ts";
