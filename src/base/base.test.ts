@@ -4,11 +4,14 @@ import {
   baseName,
   canonicalJson,
   hashPart,
+  type Identity,
   isStorePath,
   namePart,
   parseStorePath,
   Problem,
   renderProblem,
+  SCHEME,
+  sha256,
   storePath,
 } from "./index.ts";
 
@@ -88,6 +91,24 @@ describe("store paths", () => {
     const with12 = storePath({ kind: "flat", sha256: sha, references: [one, two] }, "x");
     expect(storePath({ kind: "flat", sha256: sha, references: [two, one] }, "x")).toBe(with12);
     expect(storePath({ kind: "flat", sha256: sha, references: [one] }, "x")).not.toBe(with12);
+  });
+
+  test("the hash is of the canonical JSON of the identity, its name and the scheme", () => {
+    const one = storePath({ kind: "flat", sha256: sha, references: [] }, "one.drv");
+    const two = storePath({ kind: "flat", sha256: sha, references: [one] }, "two");
+    const references = [one, two];
+    const identities: readonly Identity[] = [
+      { kind: "flat", sha256: sha, references },
+      { kind: "tree", narSha256: sha, references },
+      { kind: "output", modulo: sha, self: true, references },
+      { kind: "output", modulo: sha, self: false, references: [] },
+      { kind: "scratch", drv: one, output: `o"ut`, round: 3 },
+    ];
+    for (const identity of identities) {
+      const sorted = "references" in identity ? { references: identity.references.toSorted() } : {};
+      const text = canonicalJson({ ...identity, ...sorted, name: "x", scheme: SCHEME });
+      expect(hashPart(storePath(identity, "x"))).toBe(sha256(text));
+    }
   });
 
   test("its parts come apart again, for every name", () => {

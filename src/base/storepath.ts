@@ -4,7 +4,6 @@
  * The hash is SHA-256 over the canonical JSON of a small identity record. The record says what kind of thing it is, what it
  * is called and what its content is, together with the version of this scheme; nothing about where or when it was made.
  */
-import { canonicalJson } from "./canonical.ts";
 import { sha256 } from "./digest.ts";
 import { Problem } from "./problem.ts";
 
@@ -41,8 +40,33 @@ export function storePath(identity: Identity, name: string): StorePath {
       exit: 2,
     });
   }
-  const record = "references" in identity ? { ...identity, references: identity.references.toSorted() } : identity;
-  return `${STORE_DIRECTORY}/${sha256(canonicalJson({ scheme: SCHEME, name, ...record }))}-${name}`;
+  return `${STORE_DIRECTORY}/${sha256(identityText(identity, name))}-${name}`;
+}
+
+/**
+ * The canonical JSON of the identity with its name and scheme, written out: a command that has nothing to do makes thousands of
+ * them. Names, digests and store paths hold nothing that JSON would escape; an output's name is quoted all the same.
+ */
+function identityText(identity: Identity, name: string): string {
+  const end = `"scheme":"${SCHEME}"`;
+  switch (identity.kind) {
+    case "flat":
+      return `{"kind":"flat","name":"${name}","references":${references(identity)},${end},"sha256":"${identity.sha256}"}`;
+    case "tree":
+      return `{"kind":"tree","name":"${name}","narSha256":"${identity.narSha256}","references":${references(identity)},${end}}`;
+    case "output": {
+      const { modulo, self } = identity;
+      return `{"kind":"output","modulo":"${modulo}","name":"${name}","references":${references(identity)},${end},"self":${self}}`;
+    }
+    case "scratch": {
+      const { drv, output, round } = identity;
+      return `{"drv":"${drv}","kind":"scratch","name":"${name}","output":${JSON.stringify(output)},"round":${round},${end}}`;
+    }
+  }
+}
+
+function references({ references }: { readonly references: readonly StorePath[] }): string {
+  return references.length === 0 ? "[]" : `["${references.toSorted().join('","')}"]`;
 }
 
 export function isStorePath(text: string): text is StorePath {

@@ -67,43 +67,46 @@ const COMPILER: Readonly<Record<string, string>> = {
 
 export interface EnvironmentParts {
   readonly options: CommonOptions;
-  readonly inputs: InputTable;
   readonly names: Names;
   readonly system: System;
   /** Whether compilers and their friends are told about the inputs. */
   readonly compiles: boolean;
 }
 
-/** @throws Fault */
-export function builderEnvironment({
-  options,
-  inputs,
-  names,
-  system,
-  compiles,
-}: EnvironmentParts): Readonly<Record<string, Text>> {
+/** Sorted by name. @throws Fault */
+export function builderEnvironment({ options, names, system, compiles }: EnvironmentParts): Readonly<Record<string, Text>> {
   const env: Record<string, Text> = { LC_ALL: "C.UTF-8", SOURCE_DATE_EPOCH, TZ: "UTC" };
-  for (const [name, part] of names) if (part !== "output") env[name] = [part];
-  const given: Record<string, Text> = {};
-  if (options.env !== undefined) {
-    for (const name of Object.keys(options.env)) {
-      const value = options.env[name];
-      if (value !== undefined)
-        below("env", () => below(name, () => (given[name] = fill(name, value, names)), value), options.env);
-    }
+  const given = options.env === undefined ? NOTHING : filledEnvironment(options.env, names);
+  const parts: TextPart[] = [];
+  for (const [name, part] of names) {
+    if (part === "output") continue;
+    env[name] = [part];
+    if (typeof part !== "string" && "input" in part) parts.push(part);
   }
-  const dirs = (suffix: string) => eachInput(inputs, (part) => [part, suffix]);
-  env["PATH"] = joined(":", given["PATH"], ...dirs("/bin"), searchPath(system));
+  env["PATH"] = joined(":", given["PATH"], ...parts.map((part) => [part, "/bin"]), searchPath(system));
   if (compiles) {
     Object.assign(env, COMPILER);
-    set(env, "CPPFLAGS", joined(" ", ...eachInput(inputs, (part) => ["-I", part, "/include"]), given["CPPFLAGS"]));
-    set(env, "LDFLAGS", joined(" ", ...linkFlags(inputs), given["LDFLAGS"]));
-    const packages = [...dirs("/lib/pkgconfig"), ...dirs("/share/pkgconfig")];
+    const packages = ["/lib/pkgconfig", "/share/pkgconfig"].flatMap((directory) => parts.map((part) => [part, directory]));
+    set(env, "CPPFLAGS", joined(" ", ...parts.map((part) => ["-I", part, "/include"]), given["CPPFLAGS"]));
+    set(env, "LDFLAGS", joined(" ", ...parts.map(linkFlags), given["LDFLAGS"]));
     set(env, "PKG_CONFIG_PATH", joined(":", given["PKG_CONFIG_PATH"], ...packages));
-    set(env, "CMAKE_PREFIX_PATH", joined(":", given["CMAKE_PREFIX_PATH"], ...dirs("")));
+    set(env, "CMAKE_PREFIX_PATH", joined(":", given["CMAKE_PREFIX_PATH"], ...parts.map((part) => [part])));
   }
   for (const name of Object.keys(given)) if (!JOINED.has(name) || !Object.hasOwn(env, name)) set(env, name, given[name]);
-  return env;
+  const sorted: Record<string, Text> = {};
+  for (const name of Object.keys(env).toSorted()) sorted[name] = env[name] ?? "";
+  return sorted;
+}
+
+const NOTHING: Readonly<Record<string, Text>> = {};
+
+function filledEnvironment(given: Readonly<Record<string, string>>, names: Names): Readonly<Record<string, Text>> {
+  const filled: Record<string, Text> = {};
+  for (const name of Object.keys(given)) {
+    const value = given[name];
+    if (value !== undefined) below("env", () => below(name, () => (filled[name] = fill(name, value, names)), value), given);
+  }
+  return filled;
 }
 
 /** Variables in which what is given stands beside what the inputs bring. */
@@ -114,48 +117,45 @@ function set(env: Record<string, Text>, name: string, value: Text | undefined): 
 }
 
 /** -rpath, so that a program finds the very library it was linked with. */
-function linkFlags(inputs: InputTable): Text[] {
-  return eachInput(inputs, (part) => ["-L", part, "/lib -Wl,-rpath,", part, "/lib"]);
-}
-
-function eachInput(inputs: InputTable, render: (part: TextPart) => Text): Text[] {
-  const texts: Text[] = [];
-  for (const input of Object.keys(inputs)) {
-    for (const output of outputsOf(inputs[input])) texts.push(render(output === "out" ? { input } : { input, output }));
-  }
-  return texts;
-}
-
-function joined(separator: string, ...texts: readonly (Text | undefined)[]): Text {
-  const parts: TextPart[] = [];
-  for (const text of texts) {
-    if (text === undefined || text === "") continue;
-    if (parts.length > 0) parts.push(separator);
-    if (typeof text === "string") parts.push(text);
-    else parts.push(...text);
-  }
-  return simplified(parts);
+function linkFlags(part: TextPart): Text {
+  return ["-L", part, "/lib -Wl,-rpath,", part, "/lib"];
 }
 
 /** Neighbouring literals become one, so that a text has one form. */
-function simplified(parts: readonly TextPart[]): Text {
-  const merged: TextPart[] = [];
-  for (const part of parts) {
-    const last = merged.at(-1);
-    if (typeof part === "string" && typeof last === "string") merged[merged.length - 1] = last + part;
-    else if (part !== "") merged.push(part);
+function joined(separator: string, ...texts: readonly (Text | undefined)[]): Text {
+  const parts: TextPart[] = [];
+  let literal = "";
+  let first = true;
+  for (const text of texts) {
+    if (text === undefined || text === "") continue;
+    if (!first) literal += separator;
+    first = false;
+    if (typeof text === "string") {
+      literal += text;
+      continue;
+    }
+    for (const part of text) {
+      if (typeof part === "string") {
+        literal += part;
+        continue;
+      }
+      if (literal !== "") parts.push(literal);
+      literal = "";
+      parts.push(part);
+    }
   }
-  if (merged.length === 0) return "";
-  const [only] = merged;
-  return merged.length === 1 && typeof only === "string" ? only : merged;
+  if (parts.length === 0) return literal;
+  if (literal !== "") parts.push(literal);
+  return parts;
 }
 
 /** @throws Fault */
 function fill(name: string, value: string, names: Names): Text {
   if (names.has(name)) throw new Fault("a variable that is not the name of an output, an input or a source", value);
   if (!value.includes("$")) return value;
-  return simplified(
-    pieces(value).map((piece) => {
+  return joined(
+    "",
+    ...pieces(value).map((piece) => {
       if ("literal" in piece) return piece.literal;
       const part = names.get(piece.variable);
       if (part === undefined) {
@@ -169,7 +169,7 @@ function fill(name: string, value: string, names: Names): Text {
           `an output's path is known only to the builder: preConfigure: 'export ${name}=...'`,
         );
       }
-      return part;
+      return [part];
     }),
   );
 }

@@ -1,11 +1,11 @@
 /** From declarations to a graph for one system: every recipe lowered once, dependencies first. */
-import { canonicalJson, Problem, sha256, type System } from "../base/index.ts";
+import { Problem, sha256, type System } from "../base/index.ts";
 import { Fault } from "./check.ts";
 import { checked } from "./errors.ts";
 import { locationOf, renderLocation } from "./location.ts";
 import { inputsOf, lower } from "./lower.ts";
 import type { AlternativesDeclaration, Buildable, Declaration } from "./options.ts";
-import type { Alternatives, Fetch, Graph, Recipe, SourceLocation, Step } from "./types.ts";
+import type { Alternatives, Graph, Recipe, SourceLocation, Step } from "./types.ts";
 
 export interface InstantiateOptions {
   readonly system: System;
@@ -108,10 +108,11 @@ function makeStep(declaration: Declaration, inputs: Readonly<Record<string, Made
 function makeGroup(group: AlternativesDeclaration, choices: readonly Made[]): Made {
   const [first, ...others] = choices.map(({ step }) => step);
   if (first === undefined) throw new Error(`${group.name} has no choices`);
-  const outputs = canonicalJson(first.recipe.outputs);
+  const outputs = first.recipe.outputs.join(" ");
   checked("alternatives", group.name, group.site, () => {
-    const other = others.find(({ recipe }) => canonicalJson(recipe.outputs) !== outputs);
-    if (other !== undefined) throw new Fault(`the same outputs in every choice, ${outputs}`, canonicalJson(other.recipe.outputs));
+    const other = others.find(({ recipe }) => recipe.outputs.join(" ") !== outputs);
+    if (other !== undefined)
+      throw new Fault(`the outputs of the first choice (${outputs}) in every one`, other.recipe.outputs.join(" "));
   });
   const value: Alternatives = {
     kind: "alternatives",
@@ -121,31 +122,34 @@ function makeGroup(group: AlternativesDeclaration, choices: readonly Made[]): Ma
       return locationOf(group.site);
     },
   };
-  const key = sha256(canonicalJson({ alternatives: [first.key, ...others.map((step) => step.key)] }));
+  const key = sha256(JSON.stringify(["alternatives", first.key, ...others.map((step) => step.key)]));
   return { value, step: { key, recipe: first.recipe, inputs: first.inputs, fallbacks: others } };
 }
 
 /**
  * The digest of everything that is known before anything is built. A local tree goes in by its path and not by its content, so a key
  * names a step within one run; what is compared between runs is the derivation, which has the content.
+ *
+ * Lowering gives every field one order, so the text needs no sorting.
  */
 function stepKey(recipe: Recipe, inputs: Readonly<Record<string, string>>): string {
-  const { kind: _, location: __, inputs: ___, sources, buildRoot, limits, probe, metadata, ...plain } = recipe;
-  return sha256(
-    canonicalJson({
-      ...plain,
-      inputs,
-      sources: Object.fromEntries(Object.entries(sources).map(([name, fetch]) => [name, fetchIdentity(fetch)])),
-      buildRoot: buildRoot.kind === "host" ? { ...buildRoot } : { kind: "world", world: { ...buildRoot.world } },
-      limits: { ...limits },
-      probe: probe === undefined ? null : { ...probe },
-      metadata: { ...metadata },
-    }),
-  );
-}
-
-function fetchIdentity(fetch: Fetch): Record<string, string | readonly string[] | undefined> {
-  return { ...fetch };
+  const { name, version, system, buildSystem, builder, sources, outputs, buildRoot, limits, check, probe, metadata } = recipe;
+  const fields = {
+    name,
+    version,
+    system,
+    buildSystem,
+    builder,
+    inputs,
+    sources,
+    outputs,
+    buildRoot,
+    limits,
+    check,
+    probe,
+    metadata,
+  };
+  return sha256(JSON.stringify(fields));
 }
 
 /** `hello-2.12.3`, or the name alone where there is no version. */

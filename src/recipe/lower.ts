@@ -35,12 +35,12 @@ function lowerChecked(
   inputs: Readonly<Record<string, Recipe | Alternatives>>,
   { system, directory }: Lowering,
 ): Recipe {
-  const options = optionsFor(declaration, system);
+  const options = merge(declaration.options, system);
   const outputs = options.outputs ?? ["out"];
   const patches = patchesOf(options);
   const sources = sourcesOf(options, patches);
   const names = namesOf(inputs, Object.keys(sources), outputs);
-  const env = builderEnvironment({ options, inputs, names, system, compiles: declaration.buildSystem !== "script" });
+  const env = builderEnvironment({ options, names, system, compiles: declaration.buildSystem !== "script" });
   const version = overrides(declaration, system).version ?? declaration.version;
   return {
     kind: "recipe",
@@ -69,10 +69,6 @@ function merge<Options extends Declaration["options"]>(options: Options, system:
   return { ...options, ...defined(options.perSystem[operatingSystemOf(system)]), ...defined(options.perSystem[system]) };
 }
 
-function optionsFor(declaration: Declaration, system: System): Declaration["options"] {
-  return merge(declaration.options, system);
-}
-
 function overrides(declaration: Declaration, system: System): { readonly version?: string } {
   const { perSystem } = declaration.options;
   return { ...perSystem?.[operatingSystemOf(system)], ...perSystem?.[system] };
@@ -84,17 +80,16 @@ function defined<Value extends object>(value: Value | undefined): Partial<Value>
   return kept;
 }
 
-/** Inputs by name. A function is called here. @throws Problem E_RECIPE_INVALID */
+/** Inputs by name: those of a list in its order, those of a record sorted. A function is called here. @throws Problem E_RECIPE_INVALID */
 export function inputsOf(declaration: Declaration, system: System): Readonly<Record<string, Buildable>> {
-  const given = optionsFor(declaration, system).inputs;
+  const given = merge(declaration.options, system).inputs;
   if (given === undefined) return NO_INPUTS;
   const inputs: Inputs = typeof given === "function" ? given() : given;
-  if (!isList(inputs) && typeof given !== "function") return inputs;
   const named: Record<string, Buildable> = {};
   checked(declaration.buildSystem, declaration.name, declaration.site, () => {
-    below("inputs", inputsValue, inputs);
+    if (typeof given === "function") below("inputs", inputsValue, inputs);
     if (!isList(inputs)) {
-      Object.assign(named, inputs);
+      Object.assign(named, sorted(inputs));
       return;
     }
     for (const [index, input] of inputs.entries()) {
@@ -102,6 +97,11 @@ export function inputsOf(declaration: Declaration, system: System): Readonly<Rec
     }
   });
   return named;
+}
+
+/** A record has no order that means something: the same fields in another order are the same recipe. */
+function sorted<Value>(record: Readonly<Record<string, Value>>): Record<string, Value> {
+  return Object.fromEntries(Object.entries(record).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 const NO_INPUTS: Readonly<Record<string, Buildable>> = {};
@@ -141,7 +141,7 @@ function sourcesOf(options: Declaration["options"], patches: Readonly<Record<str
       if (source !== undefined) sources[name] = source;
     }
   }
-  return Object.assign(sources, patches);
+  return sorted(Object.assign(sources, patches));
 }
 
 function clash(name: string): never {

@@ -1,5 +1,5 @@
 /** A step resolved against the content of its inputs: the derivation, its text and its names. */
-import { canonicalJson, namePart, SCHEME, sha256, storePath, type StorePath } from "../base/index.ts";
+import { namePart, SCHEME, sha256, storePath, type StorePath } from "../base/index.ts";
 import { refuseSecrets } from "./secrets.ts";
 import type { Derivation, Resolution, Step, Text } from "./types.ts";
 
@@ -68,15 +68,36 @@ function sortedUnique(paths: readonly StorePath[]): readonly StorePath[] {
   return paths.length < 2 ? paths : [...new Set(paths)].toSorted();
 }
 
-/** The bytes of the `.drv`: canonical JSON (RFC 8785), without a newline at the end. */
+/**
+ * The bytes of the `.drv`: canonical JSON (RFC 8785), without a newline at the end. Every object is written here with its keys in
+ * order, which is all that `JSON.stringify` lacks; a thousand of them are made by a command that has nothing to do.
+ */
 export function derivationText(derivation: Derivation): string {
-  const { builder, buildRoot, fixedOutput, limits, ...plain } = derivation;
-  return canonicalJson({
-    ...plain,
-    builder: { ...builder },
-    buildRoot: { ...buildRoot },
-    limits: { ...limits },
-    ...(fixedOutput === undefined ? {} : { fixedOutput: { ...fixedOutput } }),
+  const { builder, buildRoot, fixedOutput, inputs, limits, name, network, outputs, scheme, sources, system, version } =
+    derivation;
+  const env: Record<string, string | undefined> = {};
+  for (const variable of Object.keys(builder.env).toSorted()) env[variable] = builder.env[variable];
+  return JSON.stringify({
+    buildRoot: buildRoot.kind === "host" ? { kind: "host", paths: buildRoot.paths } : { kind: "world", path: buildRoot.path },
+    builder: { argv: builder.argv, cwd: builder.cwd, env },
+    fixedOutput: fixedOutput && { algorithm: fixedOutput.algorithm, hash: fixedOutput.hash, recursive: fixedOutput.recursive },
+    inputs,
+    limits: {
+      logBytes: limits.logBytes,
+      memoryBytes: limits.memoryBytes,
+      openFiles: limits.openFiles,
+      outputBytes: limits.outputBytes,
+      processes: limits.processes,
+      silenceMs: limits.silenceMs,
+      wallClockMs: limits.wallClockMs,
+    },
+    name,
+    network,
+    outputs,
+    scheme,
+    sources,
+    system,
+    version,
   });
 }
 

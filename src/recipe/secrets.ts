@@ -29,15 +29,19 @@ export function secretIn(text: string): string | undefined {
 /** @throws Problem E_SECRET_IN_DERIVATION, which names the field and never shows the value */
 export function refuseSecrets(derivation: Pick<Derivation, "name" | "version" | "builder">): void {
   const { argv, env } = derivation.builder;
-  for (const [index, argument] of argv.entries()) refuse(derivation, `builder.argv[${index}]`, argument, argument);
-  for (const name of Object.keys(env)) refuse(derivation, `builder.env.${name}`, env[name] ?? "", `${name}=${env[name] ?? ""}`);
+  for (let index = 0; index < argv.length; index++) {
+    const form = secretIn(argv[index] ?? "");
+    if (form !== undefined) throw refusal(derivation, `builder.argv[${index}]`, form);
+  }
+  for (const name of Object.keys(env)) {
+    const value = env[name] ?? "";
+    const form = value.length < 16 ? undefined : secretIn(`${name}=${value}`);
+    if (form !== undefined) throw refusal(derivation, `builder.env.${name}`, form);
+  }
 }
 
-function refuse(derivation: Pick<Derivation, "name" | "version">, field: string, value: string, context: string): void {
-  if (value.length < 16) return;
-  const form = secretIn(context);
-  if (form === undefined) return;
-  throw new Problem({
+function refusal(derivation: Pick<Derivation, "name">, field: string, form: string): Problem {
+  return new Problem({
     code: "E_SECRET_IN_DERIVATION",
     message: `${derivation.name}: ${field} holds what looks like ${form}`,
     hint: "a derivation can be read by everybody who can read the store; give a running system its secrets when it starts, never to a build",
