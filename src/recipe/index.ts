@@ -33,7 +33,9 @@ export {
 export { instantiate, type InstantiateOptions, stepLabel } from "./graph.ts";
 export { locationOf, renderLocation, type Site } from "./location.ts";
 export type * from "./options.ts";
+export { parseDerivation } from "./parse.ts";
 export { derivationPath, derivationReferences, derivationText, outputName, resolve, scratchPath } from "./resolve.ts";
 export { secretIn } from "./secrets.ts";
 export type * from "./types.ts";
+export { type PathNames, whyRebuild } from "./why.ts";
 export { debianWorld, type DebianWorldOptions, hostView } from "./world.ts";
