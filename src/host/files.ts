@@ -68,6 +68,12 @@ function removeTree(path: string | Buffer): void {
   fs.rmdirSync(path);
 }
 
+function writeAt(descriptor: number, data: Uint8Array, position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.write(descriptor, data, 0, data.byteLength, position, (error, count) => (error === null ? resolve(count) : reject(error)));
+  });
+}
+
 /** Whether an error is the runtime's report of one of these errno names. */
 export function isErrno(error: unknown, ...names: readonly string[]): boolean {
   return error instanceof Error && "code" in error && typeof error.code === "string" && names.includes(error.code);
@@ -111,6 +117,13 @@ export const localFiles: Files = {
     while (written < data.byteLength) written += fs.writeSync(descriptor, data, written, data.byteLength - written);
     return written;
   },
+  writeBeside: async (descriptor, data, position) => {
+    for (let written = 0; written < data.byteLength; ) {
+      written += await writeAt(descriptor, data.subarray(written), position + written);
+    }
+  },
+  syncBeside: (descriptor) =>
+    new Promise((resolve, reject) => fs.fdatasync(descriptor, (error) => (error === null ? resolve() : reject(error)))),
   close: (descriptor) => fs.closeSync(descriptor),
   truncate: (descriptor, sizeBytes) => fs.ftruncateSync(descriptor, sizeBytes),
   sync: (path) => {

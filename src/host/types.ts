@@ -100,6 +100,10 @@ export interface Files {
   open(path: PathLike, flags: "r" | "w" | "wx" | "r+", mode?: number): number;
   read(descriptor: number, into: Uint8Array, offset: number): number;
   write(descriptor: number, data: Uint8Array): number;
+  /** The same at a position, on a thread of the runtime: the caller goes on and leaves `data` alone until it settles. */
+  writeBeside(descriptor: number, data: Uint8Array, position: number): Promise<void>;
+  /** fdatasync(2) of an open file, on a thread of the runtime. */
+  syncBeside(descriptor: number): Promise<void>;
   close(descriptor: number): void;
   truncate(descriptor: number, sizeBytes: number): void;
   /** fsync(2) of a file or a directory. */
