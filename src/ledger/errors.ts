@@ -44,11 +44,7 @@ export function explained(error: unknown, file: string): unknown {
     );
   }
   if (is(error, "SQLITE_IOERR")) {
-    return about(
-      "E_LEDGER_IO",
-      `the disk failed under the database ${file}`,
-      "look into the kernel's log; nothing was changed",
-    );
+    return about("E_LEDGER_IO", `the disk failed under the database ${file}`, "look into the kernel's log; nothing was changed");
   }
   return error;
 }

@@ -122,7 +122,10 @@ export function openLedger(file: string, migrations: readonly Migration[], optio
     },
     damage: () => {
       try {
-        const lines = database.query<Row, []>("PRAGMA quick_check").all().flatMap((row) => Object.values(row).map(String));
+        const lines = database
+          .query<Row, []>("PRAGMA quick_check")
+          .all()
+          .flatMap((row) => Object.values(row).map(String));
         return lines.length === 1 && lines[0] === "ok" ? [] : lines;
       } catch (error) {
         const problem = explained(error, file);
@@ -138,4 +141,3 @@ export function openLedger(file: string, migrations: readonly Migration[], optio
     },
   };
 }
-

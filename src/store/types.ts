@@ -66,6 +66,14 @@ export type Damage =
   | { readonly kind: "metadata"; readonly path: StorePath; readonly detail: string }
   | { readonly kind: "database"; readonly detail: string };
 
+export interface VerifyOptions {
+  readonly repair: boolean;
+  /** Read every byte; otherwise names and metadata only. */
+  readonly contents: boolean;
+  /** First register again every directory whose content gives its own name: after the database was lost. */
+  readonly adopt?: boolean;
+}
+
 export interface VerifyReport {
   readonly checked: number;
   readonly damage: readonly Damage[];
@@ -143,12 +151,15 @@ export interface Store {
   closure(paths: readonly StorePath[]): readonly StorePath[];
   /** Which files of `path` hold the reference: relative names, with the offset of the first occurrence. */
   why(path: StorePath, reference: StorePath): readonly { readonly file: string; readonly offset: number }[];
+  /** References to themselves are no difference. */
   diff(left: StorePath, right: StorePath): readonly FileDifference[];
+  /** The same against a tree that is no item, such as the second build of `--check`. `scratch` is its builder's name for it. */
+  compare(left: StorePath, right: { readonly physical: string; readonly scratch?: StorePath }): readonly FileDifference[];
 
   /** The NAR of an item, in chunks. */
   dump(path: StorePath): AsyncIterable<Uint8Array>;
   gc(options: GcOptions): Promise<GcReport>;
-  verify(options: { readonly repair: boolean; readonly contents: boolean }): Promise<VerifyReport>;
+  verify(options: VerifyOptions): Promise<VerifyReport>;
   /** Replaces identical regular files by hard links. */
   optimise(): Promise<{ readonly files: number; readonly linked: number; readonly savedBytes: number }>;
   /** Cleans up what dead processes left in `temporaryDirectory`. Cheap when there is nothing. */
