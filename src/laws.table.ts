@@ -34,7 +34,7 @@ export const ROOMS: readonly Room[] = [
     room: "ship",
     imports: ["base", "build", "host", "ledger", "pkg", "project", "receipt", "recipe", "repository", "store"],
   },
-  { stage: "show", room: "api", imports: ["base"], types: ["build", "ship"] },
+  { stage: "show", room: "api", imports: ["base"], types: ["build"] },
   {
     stage: "show",
     room: "app",

@@ -13,6 +13,5 @@ export {
   type Totals,
   totals,
   type Tree,
-  type TreeEvent,
   type TreeStep,
 } from "./tree.ts";

@@ -1,10 +1,11 @@
 import { expect, test } from "bun:test";
 import { storePath } from "../base/index.ts";
-import { EMPTY_TREE, reduce, remainingMs, type StepState, type TimedEvent, totals, type Tree, type TreeEvent } from "./index.ts";
+import type { BuildEvent } from "../build/index.ts";
+import { EMPTY_TREE, reduce, remainingMs, type StepState, type TimedEvent, totals, type Tree } from "./index.ts";
 
 const path = storePath({ kind: "flat", sha256: "0".repeat(64), references: [] }, "a");
 
-const graph: TreeEvent = {
+const graph: BuildEvent = {
   kind: "graph",
   steps: [
     { key: "lib", label: "lib-1", inputs: [], expectedMs: 4000 },
@@ -12,12 +13,12 @@ const graph: TreeEvent = {
   ],
 };
 
-const at = (atMs: number, event: TreeEvent): TimedEvent => ({ atMs, event });
+const at = (atMs: number, event: BuildEvent): TimedEvent => ({ atMs, event });
 const after = (...events: readonly TimedEvent[]): Tree => reduce(EMPTY_TREE, [at(0, graph), ...events]);
 const stateOf = (tree: Tree, key: string) => tree.steps.get(key)?.state;
 
 test("a step goes through its states", () => {
-  const story: readonly (readonly [TreeEvent, StepState])[] = [
+  const story: readonly (readonly [BuildEvent, StepState])[] = [
     [{ kind: "fetch-started", key: "lib", what: "lib.tar", from: "https://a.example/" }, "fetching"],
     [{ kind: "fetch-finished", key: "lib", path, from: "https://a.example/" }, "waiting"],
     [{ kind: "waiting", key: "lib", holder: "1:2:3" }, "locked"],
@@ -73,6 +74,6 @@ test("what is left is the longest chain, less what has passed", () => {
 });
 
 test("a step that was never timed makes the rest unknown", () => {
-  const events: TreeEvent = { kind: "graph", steps: [{ key: "x", label: "x", inputs: [], expectedMs: undefined }] };
+  const events: BuildEvent = { kind: "graph", steps: [{ key: "x", label: "x", inputs: [], expectedMs: undefined }] };
   expect(remainingMs(reduce(EMPTY_TREE, [at(0, events)]), 0)).toBeUndefined();
 });

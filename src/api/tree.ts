@@ -10,9 +10,6 @@
  * Events come in batches: a thousand of them copy the table of steps once.
  */
 import type { BuildEvent } from "../build/index.ts";
-import type { StageReport } from "../ship/index.ts";
-
-export type TreeEvent = BuildEvent | { readonly kind: "stage"; readonly report: StageReport };
 
 export type StepState =
   | "waiting"
@@ -48,16 +45,14 @@ export interface TreeStep {
 
 export interface Tree {
   readonly steps: ReadonlyMap<string, TreeStep>;
-  readonly stages: readonly StageReport[];
-  readonly startedAtMs: number | undefined;
 }
 
 export interface TimedEvent {
   readonly atMs: number;
-  readonly event: TreeEvent;
+  readonly event: BuildEvent;
 }
 
-export const EMPTY_TREE: Tree = { steps: new Map(), stages: [], startedAtMs: undefined };
+export const EMPTY_TREE: Tree = { steps: new Map() };
 
 export const ACTIVE_STATES: readonly StepState[] = ["fetching", "preparing", "locked", "building", "registering", "probing"];
 
@@ -67,10 +62,8 @@ export function isActive(step: TreeStep): boolean {
 
 export function reduce(tree: Tree, events: readonly TimedEvent[]): Tree {
   const steps = new Map(tree.steps);
-  const stages = [...tree.stages];
   for (const { atMs, event } of events) {
-    if (event.kind === "stage") stages.push(event.report);
-    else if (event.kind === "graph")
+    if (event.kind === "graph")
       for (const step of event.steps) steps.set(step.key, { ...idle(step.key, step.label), ...step, ofGraph: true });
     else {
       const before = steps.get(event.key) ?? idle(event.key, labelOf(event));
@@ -78,7 +71,7 @@ export function reduce(tree: Tree, events: readonly TimedEvent[]): Tree {
       if (change !== undefined) steps.set(event.key, { ...before, ...change });
     }
   }
-  return { steps, stages, startedAtMs: tree.startedAtMs ?? events[0]?.atMs };
+  return { steps };
 }
 
 function idle(key: string, label: string): TreeStep {

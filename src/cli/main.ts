@@ -1,5 +1,126 @@
-import { writeSync } from "node:fs";
-async function main() {
-  if (process.argv[2] === "--version") writeSync(1, "garth 0.1.0\n");
+/** The entry: a command line in, an exit status out. Everything a command needs is loaded when it is called. */
+import { Problem, problemDocument, renderProblem } from "../base/index.ts";
+import { version } from "../../package.json";
+import type { Answer, Command, Context, Given } from "./command.ts";
+import { openContext } from "./context.ts";
+import { commandHelp, generalHelp, meant, nounHelp } from "./help.ts";
+import { checkArguments, given, GLOBAL_OPTIONS, readWords, usageProblem } from "./parse.ts";
+import { COMMANDS } from "./table.ts";
+import { ReaderGone, STDERR, STDOUT, write } from "./terminal.ts";
+
+interface Called {
+  readonly command: Command;
+  readonly words: readonly string[];
 }
-void main();
+
+/** The command whose words stand first; options may stand before and between them. */
+function findCommand(words: readonly string[]): Called | undefined {
+  const plain: number[] = [];
+  for (const [index, word] of words.entries()) {
+    if (word === "--" || plain.length === 2) break;
+    const before = words[index - 1];
+    const isValue = before === "--root";
+    if (!word.startsWith("-") && !isValue) plain.push(index);
+  }
+  const [first, second] = plain.map((index) => words[index]);
+  if (first === undefined) return undefined;
+  const without = (count: number) => words.filter((_, index) => !plain.slice(0, count).includes(index));
+  const pair = COMMANDS.find(({ path }) => path.length === 2 && path[0] === first && path[1] === second);
+  if (pair !== undefined) return { command: pair, words: without(2) };
+  const single = COMMANDS.find(({ path, alias }) => (path.length === 1 && path[0] === first) || alias === first);
+  return single === undefined ? undefined : { command: single, words: without(1) };
+}
+
+/** Help, or the complaint that there is no such command. */
+function withoutCommand(words: readonly string[]): number {
+  const asked = words[0] === "help" || words.some((word) => word === "--help" || word === "-h");
+  const rest = words.filter((word) => word !== "help" && !word.startsWith("-"));
+  const [noun] = rest;
+  const called = findCommand(rest);
+  if (asked && called !== undefined) return say(commandHelp(called.command));
+  const isNoun = COMMANDS.some(({ path }) => path.length === 2 && path[0] === noun);
+  if (asked && noun === undefined) return say(generalHelp(COMMANDS));
+  if (isNoun && noun !== undefined && (asked || rest.length === 1)) {
+    write(asked ? STDOUT : STDERR, `${nounHelp(noun, COMMANDS)}\n`);
+    return asked ? 0 : 2;
+  }
+  if (noun === undefined) {
+    write(STDERR, `${generalHelp(COMMANDS)}\n`);
+    return 2;
+  }
+  const close = meant(rest, COMMANDS);
+  const hint = close === undefined ? "`garth help` lists the commands" : `did you mean \`${close}\`? \`garth help\` lists all`;
+  throw usageProblem(`there is no command \`garth ${rest.slice(0, isNoun ? 2 : 1).join(" ")}\``, hint);
+}
+
+function say(text: string): number {
+  write(STDOUT, `${text}\n`);
+  return 0;
+}
+
+function print(answer: Answer, json: boolean): void {
+  if (json) return write(STDOUT, `${JSON.stringify(answer.data, plainData, 2)}\n`);
+  const text = answer.text();
+  const pass = answer.pass === undefined ? "" : `PASS ${answer.pass}\n`;
+  const lines = text === "" || text.endsWith("\n") ? text : `${text}\n`;
+  if (lines + pass !== "") write(STDOUT, lines + pass);
+}
+
+/** What JSON has no word for: maps become objects. */
+function plainData(_key: string, value: unknown): unknown {
+  return value instanceof Map ? Object.fromEntries(value) : value;
+}
+
+async function run({ command, words }: Called): Promise<number> {
+  const help = `\`garth ${command.path.join(" ")} --help\` says more`;
+  const read = readWords(words, [...command.options, ...GLOBAL_OPTIONS], help);
+  const options: Given = given(read);
+  if (options.flag("help")) return say(commandHelp(command));
+  checkArguments(command, read.positional, help);
+  const opened = openContext(options);
+  try {
+    const answer = await (await command.load())(opened.context, options);
+    opened.endProgress();
+    print(answer, options.flag("json"));
+    return answer.exit ?? 0;
+  } catch (error) {
+    opened.endProgress();
+    return explain(error, opened.context, options.flag("json"));
+  } finally {
+    opened.close();
+  }
+}
+
+function explain(error: unknown, context: Context, json: boolean): number {
+  if (error instanceof ReaderGone) return 0;
+  const interrupted = context.signal.aborted;
+  const problem =
+    error instanceof Problem && !(interrupted && error.exit === 1)
+      ? error
+      : interrupted
+        ? new Problem({ code: "E_INTERRUPTED", message: "interrupted; everything that was begun is undone", exit: 130 })
+        : undefined;
+  if (problem === undefined) throw error;
+  write(STDERR, `${renderProblem(problem)}\n`);
+  if (json) write(STDOUT, `${JSON.stringify({ error: problemDocument(problem) }, undefined, 2)}\n`);
+  return interrupted ? 130 : problem.exit;
+}
+
+async function main(words: readonly string[]): Promise<number> {
+  try {
+    if (words[0] === "--version") return say(`garth ${version}`);
+    const called = words[0] === "help" ? undefined : findCommand(words);
+    return called === undefined ? withoutCommand(words) : await run(called);
+  } catch (error) {
+    if (error instanceof ReaderGone) return 0;
+    if (error instanceof Problem) {
+      write(STDERR, `${renderProblem(error)}\n`);
+      return error.exit;
+    }
+    const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    write(STDERR, `This is a bug in Garth, not in what you asked of it:\n${trace}\n`);
+    return 1;
+  }
+}
+
+process.exit(await main(process.argv.slice(2)));

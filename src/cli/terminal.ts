@@ -22,7 +22,11 @@ const pause = new Int32Array(new SharedArrayBuffer(4));
 
 /** @throws ReaderGone on EPIPE */
 export function write(descriptor: number, text: string): void {
-  const bytes = new TextEncoder().encode(text);
+  writeBytes(descriptor, new TextEncoder().encode(text));
+}
+
+/** @throws ReaderGone on EPIPE */
+export function writeBytes(descriptor: number, bytes: Uint8Array): void {
   for (let offset = 0; offset < bytes.length;) {
     try {
       offset += writeSync(descriptor, bytes, offset);

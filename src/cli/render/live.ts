@@ -3,7 +3,8 @@
  *
  * Lines that should stay (a failure, a change of a lock, a stage that is done) are written above the tree and scroll away.
  */
-import { EMPTY_TREE, reduce, type TimedEvent, type Tree, type TreeEvent } from "../../api/index.ts";
+import { EMPTY_TREE, reduce, type TimedEvent, type Tree } from "../../api/index.ts";
+import type { BuildEvent } from "../../build/index.ts";
 import { type Style, type Screen } from "../terminal.ts";
 import { frame } from "./frame.ts";
 import { plainLines } from "./plain.ts";
@@ -22,22 +23,23 @@ export interface LiveTerminal {
 }
 
 export interface Live {
-  emit(event: TreeEvent): void;
+  emit(event: BuildEvent): void;
   /** Draws now. */
   draw(): void;
+  /** Erases the tree, lets `print` write to the same terminal, and draws it again below at the next turn. */
+  around(print: () => void): void;
   /** Erases the tree and shows the cursor. Safe to call again. */
   close(): void;
 }
 
 /** Events whose plain lines are worth keeping when the tree is gone. */
-const LASTING: ReadonlySet<TreeEvent["kind"]> = new Set([
+const LASTING: ReadonlySet<BuildEvent["kind"]> = new Set([
   "alternative",
   "checked",
   "failed",
   "fetch-failed",
   "kept",
   "limit",
-  "stage",
   "world-changed",
 ] as const);
 
@@ -77,6 +79,12 @@ export function openLive(terminal: LiveTerminal): Live {
       if (LASTING.has(event.kind)) lasting.push(...lines);
     },
     draw,
+    around: (print) => {
+      const text = erase();
+      drawn = [];
+      if (text !== "") terminal.write(text);
+      print();
+    },
     close: () => {
       if (closed) return;
       clearInterval(timer);

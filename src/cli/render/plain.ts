@@ -1,6 +1,6 @@
 /** One line for each thing that happened, for pipes and logs. Pure. */
-import type { TreeEvent } from "../../api/index.ts";
 import { formatDuration } from "../../base/index.ts";
+import type { BuildEvent } from "../../build/index.ts";
 import { harmless } from "./text.ts";
 
 export interface PlainOptions {
@@ -9,7 +9,7 @@ export interface PlainOptions {
 }
 
 /** Turns events into lines; it remembers the labels of steps. */
-export function plainLines(options: PlainOptions): (event: TreeEvent) => readonly string[] {
+export function plainLines(options: PlainOptions): (event: BuildEvent) => readonly string[] {
   const labels = new Map<string, string>();
   const label = (key: string) => labels.get(key) ?? key.slice(0, 12);
   return (event) => {
@@ -54,12 +54,6 @@ export function plainLines(options: PlainOptions): (event: TreeEvent) => readonl
         return [`kept     ${label(event.key)}: ${event.directory}`, `         enter it with: ${event.enter}`];
       case "checked":
         return [`checked  ${label(event.key)}: ${event.same ? "the same bytes again" : "DIFFERENT"}`];
-      case "stage": {
-        const { stage, how, summary, receipts, durationMs } = event.report;
-        const took = how === "unchanged" ? "unchanged" : formatDuration(durationMs);
-        const proof = receipts.length === 0 ? "" : `  [${receipts.join(" ")}]`;
-        return [`${stage.padEnd(11)} ${took.padEnd(10)} ${summary}${proof}`];
-      }
     }
   };
 }

@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { EMPTY_TREE, reduce, type TreeEvent } from "../../api/index.ts";
+import { EMPTY_TREE, reduce } from "../../api/index.ts";
 import { storePath } from "../../base/index.ts";
+import type { BuildEvent } from "../../build/index.ts";
 import { frame } from "./frame.ts";
 import { openLive } from "./live.ts";
 import { plainLines } from "./plain.ts";
@@ -11,7 +12,7 @@ import { fit, harmless, table, widthOf } from "./text.ts";
 const out = storePath({ kind: "flat", sha256: "0".repeat(64), references: [] }, "zlib-1.3.1");
 const style = { colour: false, unicode: true };
 
-const story: readonly TreeEvent[] = [
+const story: readonly BuildEvent[] = [
   {
     kind: "graph",
     steps: [
@@ -42,11 +43,6 @@ const story: readonly TreeEvent[] = [
   { kind: "failed", key: "k-png", code: "E_LIMIT", message: "the build ran longer than 1s" },
   { kind: "kept", key: "k-png", directory: "/tmp/kept", enter: "sh /tmp/kept/enter.sh" },
   { kind: "cancelled", key: "k-view" },
-  { kind: "stage", report: { stage: "recipe", how: "done", summary: "4 steps", receipts: [], durationMs: 12 } },
-  {
-    kind: "stage",
-    report: { stage: "build", how: "unchanged", summary: "viewer-2.0", receipts: ["build-viewer-0123"], durationMs: 1 },
-  },
 ];
 
 function golden(name: string, text: string): void {
@@ -84,7 +80,7 @@ test("on a low screen only what is active is drawn, and never more than fits", (
     inputs: [],
     expectedMs: undefined,
   }));
-  const events: readonly TreeEvent[] = [
+  const events: readonly BuildEvent[] = [
     { kind: "graph", steps },
     ...steps.map((step) => ({ kind: "started", key: step.key, drv: out, expectedMs: undefined }) as const),
   ];

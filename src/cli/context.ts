@@ -1,0 +1,68 @@
+/** What a running command has around it: opened at its first need, closed at its end. */
+import type { Garth } from "../app/index.ts";
+import type { Context, Given } from "./command.ts";
+import { onInterrupt } from "./interrupt.ts";
+import type { Progress } from "./progress.ts";
+import { openProgress } from "./progress.ts";
+import { STDERR, STDOUT, write, writeBytes } from "./terminal.ts";
+
+export interface Opened {
+  readonly context: Context;
+  /** Takes the tree off the terminal; the answer follows. */
+  endProgress(): void;
+  close(): void;
+}
+
+export function openContext(options: Given): Opened {
+  const { env } = process;
+  const json = options.flag("json");
+  const now = () => Date.now();
+  let progress: Progress | undefined;
+  let garth: Promise<Garth> | undefined;
+  let opened: Garth | undefined;
+
+  const shown = () => (progress ??= openProgress({ verbose: options.flag("verbose"), quiet: options.flag("quiet"), env, now }));
+  const above = (descriptor: number, text: string) => {
+    if (progress === undefined) write(descriptor, `${text}\n`);
+    else progress.around(() => write(descriptor, `${text}\n`));
+  };
+  const endProgress = () => {
+    progress?.close();
+    progress = undefined;
+  };
+  const interrupt = onInterrupt(
+    (line) => above(STDERR, line),
+    () => {
+      endProgress();
+      process.exit(130);
+    },
+  );
+  const home = env["GARTH_HOME"] ?? new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
+  const context: Context = {
+    env,
+    home,
+    workingDirectory: process.cwd(),
+    root: options.text("root"),
+    signal: interrupt.signal,
+    now,
+    garth: () => (garth ??= open(context).then((value) => (opened = value))),
+    progress: (event) => shown().emit(event),
+    line: (text) => above(json ? STDERR : STDOUT, text),
+    note: (text) => above(STDERR, text),
+    raw: (bytes) => writeBytes(STDOUT, bytes),
+  };
+  return {
+    context,
+    endProgress,
+    close: () => {
+      endProgress();
+      interrupt.close();
+      opened?.close();
+    },
+  };
+}
+
+async function open({ root, env, workingDirectory, home }: Context): Promise<Garth> {
+  const { openGarth } = await import("../app/index.ts");
+  return openGarth({ root, env, workingDirectory, home });
+}

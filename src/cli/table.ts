@@ -1,0 +1,244 @@
+/** Every command there is. A row costs nothing until it is called: its module is loaded then. */
+import type { ArgumentSpec, Command, OptionSpec } from "./command.ts";
+
+const buildModule = () => import("./commands/build.ts");
+const storeModule = () => import("./commands/store.ts");
+
+const REFS: readonly ArgumentSpec[] = [{ name: "REF", optional: true, many: true }];
+const REF: readonly ArgumentSpec[] = [{ name: "REF" }];
+const ITEM: readonly ArgumentSpec[] = [{ name: "ITEM" }];
+const TWO_ITEMS: readonly ArgumentSpec[] = [{ name: "ITEM" }, { name: "ITEM" }];
+const SOURCE: readonly ArgumentSpec[] = [{ name: "PATH" }];
+const FILE: readonly ArgumentSpec[] = [{ name: "FILE", optional: true }];
+
+const NAME: OptionSpec = { name: "name", value: "NAME", help: "the item's name (default: the file's)" };
+const RECEIPT: OptionSpec = {
+  name: "receipt",
+  value: "FILE",
+  help: "write the receipt there, and FILE.json (also METADATA_OUT=FILE)",
+};
+const JOBS: OptionSpec = { name: "jobs", short: "j", value: "N", help: "builds at one time" };
+const KEEP_FAILED: OptionSpec = { name: "keep-failed", help: "keep a failed build's sandbox and say how to enter it" };
+const KEEP_GOING: OptionSpec = { name: "keep-going", short: "k", help: "after a failure, build what does not need it" };
+
+const ITEM_NOTE = "An ITEM is a store path, or enough of its hash or name.";
+
+const LINE: readonly Command[] = [
+  {
+    path: ["ship"],
+    summary: "the whole line of a project file, stage by stage, resumable",
+    arguments: FILE,
+    options: [JOBS, KEEP_GOING, KEEP_FAILED, { name: "key", value: "FILE", help: "the key that signs the repository" }, RECEIPT],
+    load: async () => (await import("./commands/ship.ts")).ship,
+  },
+  {
+    path: ["drv", "build"],
+    alias: "build",
+    summary: "build recipes and what they need",
+    arguments: REFS,
+    options: [
+      { name: "dry-run", help: "build nothing: print what would be, with each sandbox's files" },
+      JOBS,
+      KEEP_GOING,
+      KEEP_FAILED,
+      { name: "rebuild", help: "build again what is there already" },
+      { name: "check", help: "build a second time elsewhere and compare, file by file" },
+      { name: "retry-alternatives", help: "try the alternatives of a recipe in order again" },
+      {
+        name: "out-link",
+        short: "o",
+        value: "LINK",
+        help: "make a symlink to the output; while it is there, gc keeps the output",
+      },
+      RECEIPT,
+    ],
+    load: async () => (await buildModule()).build,
+  },
+  {
+    path: ["drv", "show"],
+    summary: "the resolved derivation, as it was built",
+    arguments: REF,
+    options: [],
+    notes: ["REF may also be the path of a .drv, or the beginning of one."],
+    load: async () => (await buildModule()).show,
+  },
+  {
+    path: ["drv", "graph"],
+    summary: "the steps of a build, dependencies first",
+    arguments: REFS,
+    options: [{ name: "dot", help: "in the language of graphviz" }],
+    load: async () => (await buildModule()).graph,
+  },
+  {
+    path: ["drv", "why-rebuild"],
+    summary: "the fields and inputs that changed since the last build",
+    arguments: REFS,
+    options: [],
+    load: async () => (await buildModule()).whyRebuild,
+  },
+  {
+    path: ["drv", "log"],
+    alias: "log",
+    summary: "what a build printed",
+    arguments: REF,
+    options: [],
+    notes: ["REF may also be a store path: of an output, or of its .drv."],
+    load: async () => (await buildModule()).log,
+  },
+  {
+    path: ["check"],
+    summary: "type-check and validate a project file",
+    arguments: FILE,
+    options: [],
+    load: async () => (await buildModule()).check,
+  },
+];
+
+const STORE: readonly Command[] = [
+  {
+    path: ["store", "add"],
+    summary: "copy a file or tree in",
+    arguments: SOURCE,
+    options: [NAME],
+    load: async () => (await storeModule()).add,
+  },
+  {
+    path: ["store", "ls"],
+    summary: "what is there",
+    arguments: [{ name: "BEGINNING", optional: true }],
+    options: [{ name: "long", short: "l", help: "with sizes and dates" }],
+    load: async () => (await storeModule()).ls,
+  },
+  {
+    path: ["store", "show"],
+    summary: "all that is known of an item",
+    arguments: ITEM,
+    options: [],
+    notes: [ITEM_NOTE],
+    load: async () => (await storeModule()).show,
+  },
+  {
+    path: ["store", "refs"],
+    summary: "what an item refers to",
+    arguments: ITEM,
+    options: [
+      { name: "closure", help: "and what that refers to, and so on, dependencies first" },
+      { name: "referrers", help: "what refers to it instead" },
+    ],
+    notes: [ITEM_NOTE],
+    load: async () => (await storeModule()).refs,
+  },
+  {
+    path: ["store", "verify"],
+    summary: "look for damage in store and database",
+    arguments: [],
+    options: [
+      { name: "repair", help: "mend what can be mended" },
+      { name: "quick", help: "do not read the contents" },
+    ],
+    load: async () => (await storeModule()).verify,
+  },
+  {
+    path: ["store", "roots"],
+    summary: "what gc keeps, and why",
+    arguments: [],
+    options: [],
+    load: async () => (await storeModule()).roots,
+  },
+  {
+    path: ["store", "root"],
+    summary: "hold an item by a symlink, or let go of it",
+    arguments: [{ name: "LINK" }, { name: "ITEM", optional: true }],
+    options: [],
+    notes: ["Without ITEM the link goes away and nothing is held.", ITEM_NOTE],
+    load: async () => (await storeModule()).root,
+  },
+  {
+    path: ["store", "why"],
+    summary: "which files of an item make it depend on another",
+    arguments: TWO_ITEMS,
+    options: [],
+    notes: [ITEM_NOTE],
+    load: async () => (await storeModule()).why,
+  },
+  {
+    path: ["store", "gc"],
+    alias: "gc",
+    summary: "remove what nothing needs",
+    arguments: [],
+    options: [
+      { name: "older-than", value: "TIME", help: "keep what was used since: 30d, 12h (default: gc.older_than_days)" },
+      { name: "keep-free", value: "SIZE", help: "stop once so much is free: 10G" },
+      { name: "max-freed", value: "SIZE", help: "stop after freeing so much" },
+      { name: "dry-run", help: "remove nothing, say what would go" },
+    ],
+    load: async () => (await storeModule()).gc,
+  },
+  {
+    path: ["store", "diff"],
+    summary: "how two items differ, file by file",
+    arguments: TWO_ITEMS,
+    options: [],
+    notes: [ITEM_NOTE, "Exit status 1 when they do."],
+    load: async () => (await storeModule()).diff,
+  },
+  {
+    path: ["store", "path"],
+    summary: "the path that adding a file or tree would give",
+    arguments: SOURCE,
+    options: [NAME],
+    load: async () => (await storeModule()).path,
+  },
+  {
+    path: ["store", "dump"],
+    summary: "an item as a NAR, on stdout",
+    arguments: ITEM,
+    options: [],
+    notes: [ITEM_NOTE],
+    load: async () => (await storeModule()).dump,
+  },
+  {
+    path: ["store", "optimise"],
+    summary: "replace identical files by hard links",
+    arguments: [],
+    options: [],
+    load: async () => (await storeModule()).optimise,
+  },
+];
+
+const REST: readonly Command[] = [
+  {
+    path: ["receipt", "ls"],
+    summary: "every receipt, newest first",
+    arguments: [],
+    options: [],
+    load: async () => (await import("./commands/receipt.ts")).ls,
+  },
+  {
+    path: ["receipt", "show"],
+    summary: "one receipt",
+    arguments: [{ name: "NAME" }],
+    options: [],
+    notes: ["The beginning of a name is enough."],
+    load: async () => (await import("./commands/receipt.ts")).show,
+  },
+  {
+    path: ["config", "show"],
+    summary: "the effective settings and where each came from",
+    arguments: [],
+    options: [],
+    load: async () => (await import("./commands/config.ts")).show,
+  },
+  {
+    path: ["doctor"],
+    summary: "what this machine lacks",
+    arguments: [],
+    options: [
+      { name: "install", help: "install it, saying each command first" },
+      { name: "tests", help: "also what the tests and benchmarks compare with" },
+    ],
+    load: async () => (await import("./commands/doctor.ts")).doctor,
+  },
+];
+
+export const COMMANDS: readonly Command[] = [...LINE, ...STORE, ...REST];
