@@ -1,0 +1,103 @@
+/**
+ * Signing keys: RSA of 4096 bits in PEM, which every client from pkg 1.17 on verifies in both signature modes. The private half
+ * is a file of mode 0600 that never enters a store, a package or a repository.
+ */
+import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
+import { promisify } from "node:util";
+import { Problem, sha256 } from "../base/index.ts";
+import { type Host, isErrno } from "../host/index.ts";
+import type { SigningKey } from "./types.ts";
+
+const MODULUS_BITS = 4096;
+const MINIMUM_MODULUS_BITS = 2048;
+
+/**
+ * Writes a new private key to `keyFile` and its public half to `keyFile` + ".pub". An existing file is never touched.
+ *
+ * @throws Problem E_KEY_EXISTS
+ */
+export async function generateKey(host: Host, keyFile: string): Promise<SigningKey> {
+  const { privateKey, publicKey } = await promisify(generateKeyPair)("rsa", { modulusLength: MODULUS_BITS });
+  const privatePem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  const publicPem = publicKey.export({ type: "spki", format: "pem" }).toString();
+  let descriptor: number;
+  try {
+    descriptor = host.files.open(keyFile, "wx", 0o600);
+  } catch (cause) {
+    if (!isErrno(cause, "EEXIST")) throw cause;
+    throw new Problem({
+      code: "E_KEY_EXISTS",
+      message: `the key file ${keyFile} is there already and was left alone`,
+      hint: "clients trust that key; move it away if you really want another one",
+      where: keyFile,
+      exit: 2,
+      cause,
+    });
+  }
+  try {
+    host.files.write(descriptor, new TextEncoder().encode(privatePem));
+  } finally {
+    host.files.close(descriptor);
+  }
+  host.files.sync(keyFile);
+  host.files.writeFile(publicKeyFile(keyFile), publicPem, 0o644);
+  return { type: "rsa", privatePem, publicPem };
+}
+
+export function publicKeyFile(keyFile: string): string {
+  return `${keyFile}.pub`;
+}
+
+/**
+ * @throws Problem E_KEY_MISSING, E_KEY_PERMISSIONS (others may read it), E_KEY_TYPE (not RSA of 2048 bits or more), E_BAD_KEY
+ */
+export function loadKey(host: Host, keyFile: string): SigningKey {
+  const stat = host.files.lstatIfAny(keyFile);
+  if (stat === undefined) {
+    throw new Problem({
+      code: "E_KEY_MISSING",
+      message: `there is no signing key at ${keyFile}`,
+      hint: "garth repo init makes one",
+      where: keyFile,
+      exit: 2,
+    });
+  }
+  const real = stat.type === "symlink" ? host.files.lstat(host.files.realPath(keyFile)) : stat;
+  if (real.type !== "file") throw badKey(keyFile, "is not a regular file");
+  if ((real.mode & 0o077) !== 0) {
+    throw new Problem({
+      code: "E_KEY_PERMISSIONS",
+      message: `the signing key ${keyFile} can be read or written by others (mode ${real.mode.toString(8).padStart(4, "0")})`,
+      hint: `chmod 600 ${keyFile}; if somebody may have read it, make a new key and revoke this one's fingerprint`,
+      where: keyFile,
+      exit: 2,
+    });
+  }
+  const privatePem = host.files.readText(keyFile);
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(privatePem);
+  } catch (cause) {
+    throw badKey(keyFile, "is not an unencrypted private key in PEM", cause);
+  }
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  if (key.asymmetricKeyType !== "rsa" || bits < MINIMUM_MODULUS_BITS) {
+    throw new Problem({
+      code: "E_KEY_TYPE",
+      message: `the signing key ${keyFile} is not an RSA key of ${MINIMUM_MODULUS_BITS} bits or more`,
+      hint: "RSA is the only kind that every pkg client verifies with a key file and with fingerprints",
+      where: keyFile,
+      exit: 2,
+    });
+  }
+  return { type: "rsa", privatePem, publicPem: createPublicKey(key).export({ type: "spki", format: "pem" }).toString() };
+}
+
+/** What a fingerprint file says: SHA-256 of the PEM text, byte for byte. */
+export function fingerprintOf(publicPem: string): string {
+  return sha256(publicPem);
+}
+
+function badKey(keyFile: string, why: string, cause?: unknown): Problem {
+  return new Problem({ code: "E_BAD_KEY", message: `the signing key ${keyFile} ${why}`, where: keyFile, exit: 2, cause });
+}
