@@ -13,6 +13,7 @@ import {
   LINES_MAX,
   MODULE_OWNERS,
   PRINTING_ROOMS,
+  PURE_BUN,
   PURE_MODULES,
   type Room,
   ROOMS,
@@ -108,6 +109,11 @@ function importOf(node: Tree): Import | undefined {
   }
 }
 
+function isPureBun(node: Tree): boolean {
+  const [object, property] = node.type === "TSQualifiedName" ? [node["left"], node["right"]] : [node["object"], node["property"]];
+  return nameOf(object) === "Bun" && PURE_BUN.includes(nameOf(property) ?? "");
+}
+
 /** Members of these nodes are names, not references. */
 const NAME_FIELDS: Readonly<Record<string, string>> = {
   MemberExpression: "property",
@@ -147,6 +153,7 @@ function facts(file: string, source: string): Facts {
     if (node.type === "NewExpression" && nameOf(node["callee"]) === "Date" && trees(node["arguments"]).length === 0) {
       uses.push({ name: "new Date()", global: "Date", member: "now", offset: node.start });
     }
+    if (isPureBun(node)) return;
     if (node.type === "MemberExpression") {
       const global = nameOf(node["object"]);
       const member = nameOf(node["property"]);

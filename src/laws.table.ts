@@ -96,7 +96,22 @@ export const PURE_MODULES: readonly string[] = [
 /** Narrow doors through the lists above: one file, one module, these names. */
 export const EXCEPTIONS: readonly { readonly file: string; readonly module: string; readonly names: readonly string[] }[] = [
   // Printing to a descriptor: process.stdout costs 7 ms at start-up, a write(2) costs none.
-  { file: "cli/terminal.ts", module: "node:fs", names: ["writeSync"] },
+  { file: "cli/terminal.ts", module: "node:fs", names: ["fstatSync", "statSync", "writeSync"] },
+];
+
+/** Members of `Bun` that only compute: hashing, compressing, measuring text. Pure rooms may use them. */
+export const PURE_BUN: readonly string[] = [
+  "CryptoHasher",
+  "SHA1",
+  "SHA256",
+  "SHA512",
+  "deflateSync",
+  "gunzipSync",
+  "gzipSync",
+  "inflateSync",
+  "stringWidth",
+  "zstdCompressSync",
+  "zstdDecompressSync",
 ];
 
 /** Members of globals and the rooms that may touch them. */
