@@ -110,6 +110,7 @@ export const PURE_BUN: readonly string[] = [
   "gzipSync",
   "inflateSync",
   "stringWidth",
+  "stripANSI",
   "zstdCompressSync",
   "zstdDecompressSync",
 ];

@@ -64,7 +64,7 @@ export interface Context {
   /** Opened at the first call, closed at the end of the command. */
   garth(): Promise<Garth>;
   /** Shows the progress of a build on stderr. */
-  readonly progress: Emit<BuildEvent>;
+  progress(): Promise<Emit<BuildEvent>>;
   /** A line for people, at once: on stdout, or on stderr under `--json`. */
   line(text: string): void;
   /** A line on stderr, at once. */

@@ -2,8 +2,7 @@
 import type { Garth } from "../app/index.ts";
 import type { Context, Given } from "./command.ts";
 import { onInterrupt } from "./interrupt.ts";
-import type { Progress } from "./progress.ts";
-import { openProgress } from "./progress.ts";
+import { openProgress, type Progress } from "./progress.ts";
 import { STDERR, STDOUT, write, writeBytes } from "./terminal.ts";
 
 export interface Opened {
@@ -21,7 +20,6 @@ export function openContext(options: Given): Opened {
   let garth: Promise<Garth> | undefined;
   let opened: Garth | undefined;
 
-  const shown = () => (progress ??= openProgress({ verbose: options.flag("verbose"), quiet: options.flag("quiet"), env, now }));
   const above = (descriptor: number, text: string) => {
     if (progress === undefined) write(descriptor, `${text}\n`);
     else progress.around(() => write(descriptor, `${text}\n`));
@@ -46,7 +44,10 @@ export function openContext(options: Given): Opened {
     signal: interrupt.signal,
     now,
     garth: () => (garth ??= open(context).then((value) => (opened = value))),
-    progress: (event) => shown().emit(event),
+    progress: async () => {
+      progress ??= await openProgress({ verbose: options.flag("verbose"), quiet: options.flag("quiet"), env, now });
+      return progress.emit;
+    },
     line: (text) => above(json ? STDERR : STDOUT, text),
     note: (text) => above(STDERR, text),
     raw: (bytes) => writeBytes(STDOUT, bytes),

@@ -1,8 +1,6 @@
 /** Where progress goes: a live tree on a terminal, plain lines elsewhere, nothing when asked. Always stderr. */
 import type { BuildEvent } from "../build/index.ts";
-import { type Live, openLive } from "./render/live.ts";
-import { plainLines } from "./render/plain.ts";
-import { isLive, ReaderGone, STDERR, styleFor, watchScreen, write } from "./terminal.ts";
+import { isLive, ReaderGone, STDERR, styleFor, write } from "./terminal.ts";
 
 export interface Progress {
   readonly emit: (event: BuildEvent) => void;
@@ -27,10 +25,12 @@ function tellIfHeard(text: string): void {
   }
 }
 
-export function openProgress(options: ProgressOptions): Progress {
+/** The modules that draw are loaded here: most commands report nothing. */
+export async function openProgress(options: ProgressOptions): Promise<Progress> {
   const { env, now, quiet, verbose } = options;
   if (quiet) return { emit: () => undefined, around: (print) => print(), close: () => undefined };
-  if (verbose || !isLive(STDERR, env)) {
+  if (verbose || !(await isLive(STDERR, env))) {
+    const { plainLines } = await import("./render/plain.ts");
     const lines = plainLines({ verbose });
     return {
       emit: (event) => {
@@ -41,15 +41,14 @@ export function openProgress(options: ProgressOptions): Progress {
       close: () => undefined,
     };
   }
-  let live: Live | undefined;
-  const watched = watchScreen(STDERR, () => live?.draw());
-  live = openLive({ write: tellIfHeard, screen: watched.screen, now, style: styleFor(true, env) });
-  const { emit, around } = live;
+  const [{ openLive }, { watchScreen }] = await Promise.all([import("./render/live.ts"), import("./screen.ts")]);
+  const watched = watchScreen(STDERR, () => live.draw());
+  const live = openLive({ write: tellIfHeard, screen: watched.screen, now, style: styleFor(true, env) });
   return {
-    emit,
-    around,
+    emit: live.emit,
+    around: live.around,
     close: () => {
-      live?.close();
+      live.close();
       watched.close();
     },
   };

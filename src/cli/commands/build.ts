@@ -38,7 +38,7 @@ export const build: Handler = async (context, given) => {
   const garth = await context.garth();
   const { graph, named } = await askedFor(garth, given);
   const { settings } = await garth.settings();
-  const builder = garth.builder(context.progress);
+  const builder = garth.builder(await context.progress());
   const options: BuildOptions = {
     jobs: jobsOf(given, settings.jobs),
     keepFailed: given.flag("keep-failed"),
@@ -115,7 +115,7 @@ function reasonLines(reasons: readonly Reason[]): readonly string[] {
 export const whyRebuild: Handler = async (context, given) => {
   const garth = await context.garth();
   const { graph, named } = await askedFor(garth, given);
-  const builder = garth.builder(context.progress);
+  const builder = garth.builder(await context.progress());
   const found = [];
   for (const { ref, key } of named) found.push({ ref, steps: await builder.whyRebuild(graph, key) });
   const data = found.map(({ ref, steps }) => ({
@@ -170,7 +170,7 @@ async function derivationOf(context: Context, garth: Garth, text: string): Promi
   }
   const { graph, named } = await garth.goals([text]);
   const wanted = new Set(named.map(({ key }) => key));
-  const steps = await garth.builder(context.progress).plan(graph);
+  const steps = await garth.builder(await context.progress()).plan(graph);
   const labels = new Set(graph.steps.filter((step) => wanted.has(step.key)).map(label));
   const step = steps.find((one) => labels.has(`${one.name}-${one.version}`) && one.drv !== undefined);
   if (step?.drv !== undefined) return step.drv;
@@ -207,7 +207,7 @@ export const log: Handler = async (context, given) => {
   const garth = await context.garth();
   const word = given.arguments[0] ?? "";
   const drv = await derivationOf(context, garth, deriverOf(garth, word) ?? word);
-  const text = garth.builder(context.progress).readLog(drv);
+  const text = garth.builder(await context.progress()).readLog(drv);
   return { data: { drv, name: namePart(drv), log: text }, text: () => text };
 };
 

@@ -14,7 +14,7 @@ function stageLine({ stage, how, summary, receipts, durationMs }: StageReport): 
 export const ship: Handler = async (context, given) => {
   const garth = await context.garth();
   const { settings } = await garth.settings();
-  const report = await garth.ship(context.progress).run({
+  const report = await garth.ship(await context.progress()).run({
     file: given.arguments[0],
     jobs: jobsOf(given, settings.jobs),
     keepGoing: given.flag("keep-going") || settings.keepGoing,

@@ -1,10 +1,8 @@
 /** Text that fits: widths in columns, cutting, and making what others print harmless. */
 
-import { stripVTControlCharacters } from "node:util";
-
 /** A line of somebody else's output without sequences that move the cursor, colour or ring; tabs become one blank. */
 export function harmless(line: string): string {
-  return stripVTControlCharacters(line)
+  return Bun.stripANSI(line)
     .replaceAll("\t", " ")
     .replaceAll(/\p{Cc}/gu, "");
 }
