@@ -77,8 +77,8 @@ const derivationShape = shape(
 export function parseDerivation(source: string, where?: string): Derivation {
   const value = parseJson(source, where);
   if (!isDerivation(value, where)) throw bad("it is no derivation", where);
-  if (value.network !== (value.fixedOutput !== undefined)) {
-    throw bad("network: only a derivation with a fixed output may use the network, and it does", where);
+  if (value.network && value.fixedOutput === undefined && value.builder.argv[0]?.startsWith("builtin:") !== true) {
+    throw bad("network: only a fetch may use the network: there is no fixedOutput", where);
   }
   if (derivationText(value) !== source) throw bad("it is not in canonical form (RFC 8785), or has a field twice", where);
   return value;
