@@ -23,7 +23,7 @@ export const ROOMS: readonly Room[] = [
   { stage: "act, low", room: "config", imports: ["base", "host"] },
   { stage: "act, low", room: "doctor", imports: ["base", "host"] },
   { stage: "act, low", room: "ledger", imports: ["base"] },
-  { stage: "act, low", room: "project", imports: ["base", "host", "recipe"] },
+  { stage: "act, low", room: "project", imports: ["base", "host", "recipe"], types: ["pkg"] },
   { stage: "act, low", room: "receipt", imports: ["base", "host"] },
   { stage: "act, low", room: "sandbox", imports: ["base", "host"] },
   { stage: "act, low", room: "store", imports: ["base", "formats", "host", "ledger"] },

@@ -1,0 +1,67 @@
+/**
+ * `npm run bench [-- NAME...]`: every figure of README's table beside the tool it is compared with, in one run; the table on
+ * stdout and in bench/RESULTS.md. Ends with 1 when a figure misses its reach. NAMEs pick files: store, build, repository.
+ */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { machine } from "./machine.ts";
+import type { BenchRow } from "./types.ts";
+
+const PARTS: Readonly<Record<string, () => Promise<{ rows(): Promise<readonly BenchRow[]> }>>> = {
+  store: () => import("./store.ts"),
+  build: () => import("./build.ts"),
+  repository: () => import("./repository.ts"),
+};
+
+function figure(value: number, unit: string): string {
+  const digits = value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
+  return unit === "" ? digits : `${digits} ${unit}`;
+}
+
+function markdown(rows: readonly BenchRow[]): string {
+  const head = ["work", "against", "Garth", "theirs", "ratio or value", "reach", "", "samples"];
+  const cells = rows.map((row) => [
+    row.note === undefined ? row.work : `${row.work} (${row.note})`,
+    row.against,
+    row.ours,
+    row.theirs,
+    figure(row.value, row.unit),
+    `<= ${figure(row.reach, row.unit)}`,
+    row.value <= row.reach ? "reached" : "MISSED",
+    row.samples,
+  ]);
+  const line = (words: readonly string[]) => `| ${words.join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...cells.map(line)].join("\n");
+}
+
+const asked = process.argv.slice(2);
+const unknown = asked.find((name) => !(name in PARTS));
+if (unknown !== undefined) {
+  console.error(`bench: there is no ${unknown}; there are ${Object.keys(PARTS).join(", ")}`);
+  process.exit(2);
+}
+
+const rows: BenchRow[] = [];
+for (const [name, load] of Object.entries(PARTS)) {
+  if (asked.length > 0 && !asked.includes(name)) continue;
+  console.error(`bench: ${name}`);
+  rows.push(...(await (await load()).rows()));
+}
+const table = markdown(rows);
+console.log(table);
+// A part of the table does not replace the whole of it.
+if (asked.length === 0) {
+  const facts = machine().map(([what, value]) => `- ${what}: ${value}`);
+  const text = [
+    "# Figures",
+    "",
+    `Taken by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}. Medians; each ratio is of two runs taken one after the other.`,
+    "",
+    ...facts,
+    "",
+    table,
+    "",
+  ].join("\n");
+  writeFileSync(join(import.meta.dir, "RESULTS.md"), text);
+}
+process.exit(rows.every((row) => row.value <= row.reach) ? 0 : 1);
