@@ -5,30 +5,24 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { machine } from "./machine.ts";
-import type { BenchRow } from "./types.ts";
+import type { BenchRow } from "./row.ts";
 
-const PARTS: Readonly<Record<string, () => Promise<{ rows(): Promise<readonly BenchRow[]> }>>> = {
-  store: () => import("./store.ts"),
-  build: () => import("./build.ts"),
-  repository: () => import("./repository.ts"),
+const PARTS: Readonly<Record<string, () => Promise<readonly BenchRow[]>>> = {
+  store: async () => (await import("./store.ts")).storeRows(),
+  build: async () => (await import("./build.ts")).buildRows(),
+  repository: async () => (await import("./repository.ts")).repositoryRows(),
 };
 
-function figure(value: number, unit: string): string {
-  const digits = value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
-  return unit === "" ? digits : `${digits} ${unit}`;
-}
-
 function markdown(rows: readonly BenchRow[]): string {
-  const head = ["work", "against", "Garth", "theirs", "ratio or value", "reach", "", "samples"];
+  const head = ["work", "against", "Garth", "theirs", "ratio", "reach", ""];
   const cells = rows.map((row) => [
-    row.note === undefined ? row.work : `${row.work} (${row.note})`,
+    row.work,
     row.against,
     row.ours,
     row.theirs,
-    figure(row.value, row.unit),
-    `<= ${figure(row.reach, row.unit)}`,
-    row.value <= row.reach ? "reached" : "MISSED",
-    row.samples,
+    row.ratio === undefined ? "-" : row.ratio.toFixed(2),
+    row.reach,
+    row.met ? "reached" : "MISSED",
   ]);
   const line = (words: readonly string[]) => `| ${words.join(" | ")} |`;
   return [line(head), line(head.map(() => "---")), ...cells.map(line)].join("\n");
@@ -45,7 +39,7 @@ const rows: BenchRow[] = [];
 for (const [name, load] of Object.entries(PARTS)) {
   if (asked.length > 0 && !asked.includes(name)) continue;
   console.error(`bench: ${name}`);
-  rows.push(...(await (await load()).rows()));
+  rows.push(...(await load()));
 }
 const table = markdown(rows);
 console.log(table);
@@ -64,4 +58,4 @@ if (asked.length === 0) {
   ].join("\n");
   writeFileSync(join(import.meta.dir, "RESULTS.md"), text);
 }
-process.exit(rows.every((row) => row.value <= row.reach) ? 0 : 1);
+process.exit(rows.every((row) => row.met) ? 0 : 1);
