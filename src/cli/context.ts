@@ -9,7 +9,7 @@ export interface Opened {
   readonly context: Context;
   /** Takes the tree off the terminal; the answer follows. */
   endProgress(): void;
-  close(): void;
+  close(): Promise<void>;
 }
 
 export function openContext(options: Given): Opened {
@@ -55,15 +55,15 @@ export function openContext(options: Given): Opened {
   return {
     context,
     endProgress,
-    close: () => {
+    close: async () => {
       endProgress();
+      await opened?.close();
       interrupt.close();
-      opened?.close();
     },
   };
 }
 
-async function open({ root, env, workingDirectory, home }: Context): Promise<Garth> {
+async function open({ root, env, workingDirectory }: Context): Promise<Garth> {
   const { openGarth } = await import("../app/index.ts");
-  return openGarth({ root, env, workingDirectory, home });
+  return openGarth({ root, env, workingDirectory });
 }

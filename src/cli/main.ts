@@ -87,7 +87,7 @@ async function run({ command, words }: Called): Promise<number> {
     opened.endProgress();
     return explain(error, opened.context, options.flag("json"));
   } finally {
-    opened.close();
+    await opened.close();
   }
 }
 

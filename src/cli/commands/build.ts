@@ -6,6 +6,7 @@ import type { Graph, Reason, Step } from "../../recipe/index.ts";
 import type { Answer, Context, Given, Handler } from "../command.ts";
 import { usageProblem } from "../parse.ts";
 import { receiptFile } from "../receipts.ts";
+import { table } from "../render/text.ts";
 import { oneItem } from "./store.ts";
 
 /** @throws Problem E_USAGE */
@@ -218,6 +219,13 @@ function deriverOf(garth: Garth, word: string): StorePath | undefined {
 
 export const check: Handler = async (context, given) => {
   const garth = await context.garth();
-  const checked = await garth.checkProject(given.arguments[0]);
-  return { data: checked, text: () => `${checked.file} is fine: ${checked.exports.join(", ") || "no exports"}` };
+  const { file, digest, exports, typeCheck } = await garth.loadProject(given.arguments[0]);
+  const found = [...exports.values()].map(({ name, kind }) => ({ name, kind }));
+  const types = {
+    checked: "types checked",
+    known: "types checked before",
+    absent: "types not checked: there is no compiler here",
+  }[typeCheck];
+  const text = () => [`${file}: ${types}`, table(found.map(({ name, kind }) => [`  ${kind}`, name]))].join("\n");
+  return { data: { file, digest, typeCheck, exports: found }, text };
 };

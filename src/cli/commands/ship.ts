@@ -25,5 +25,10 @@ export const ship: Handler = async (context, given) => {
   });
   const copy = receiptFile(context, given);
   if (copy !== undefined) garth.writeReceipt(copy, report.final);
-  return { data: report, text: () => "", pass: report.project };
+  return { data: report, text: () => "", pass: nameOf(report.project) };
 };
+
+/** A project is called as its directory: ".../examples/hello/garth.ts" is "hello". */
+function nameOf(file: string): string {
+  return file.split("/").at(-2) ?? file;
+}

@@ -1,0 +1,85 @@
+/**
+ * `npm test`: sets up what is missing, runs every check the project has, and ends with one line: `N passed, N failed`.
+ * `npm run test:fast` (`--fast`) leaves out `*.slow.test.ts` and sets up nothing of the system. Plain Node 20, no dependencies.
+ */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { bun, home, setUp } from "./setup.mjs";
+
+const fast = process.argv.includes("--fast");
+let passed = 0;
+let failed = 0;
+
+function run(argv, env = {}) {
+  const [program, ...rest] = argv;
+  return spawnSync(program, rest, { cwd: home, stdio: "inherit", env: { ...process.env, CI: "1", ...env } });
+}
+
+/** One check that passes or fails as a whole. */
+function stage(name, argv) {
+  console.log(`\n== ${name}`);
+  const began = performance.now();
+  const { status, error } = run(argv);
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  if (status === 0) passed += 1;
+  else failed += 1;
+  console.log(`${status === 0 ? "passed" : `FAILED${error === undefined ? "" : ` (${error.message})`}`} in ${seconds} s`);
+}
+
+/** The totals of bun's JUnit report; undefined when it did not get as far as writing one. */
+function totals(report) {
+  try {
+    const attributes = /<testsuites[^>]*>/.exec(readFileSync(report, "utf8"))?.[0] ?? "";
+    const count = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(attributes)?.[1] ?? Number.NaN);
+    const [tests, failures, skipped] = [count("tests"), count("failures"), count("skipped")];
+    return Number.isNaN(tests + failures + skipped) ? undefined : { tests, failures, skipped };
+  } catch {
+    return undefined;
+  }
+}
+
+function tests() {
+  console.log("\n== tests");
+  const directory = mkdtempSync(join(tmpdir(), "garth-test-"));
+  const report = join(directory, "junit.xml");
+  const less = fast ? ["--path-ignore-patterns", "**/*.slow.test.ts"] : [];
+  // Without CI=1 a missing snapshot would be written and pass.
+  const { status } = run([
+    bun,
+    "test",
+    "--only-failures",
+    "--reporter=junit",
+    `--reporter-outfile=${report}`,
+    ...less,
+    "src",
+    "examples",
+  ]);
+  const found = totals(report);
+  rmSync(directory, { recursive: true });
+  if (found === undefined || found.tests === 0) {
+    console.log(`FAILED: the test runner ended with ${status} and no report`);
+    failed += 1;
+    return;
+  }
+  passed += found.tests - found.failures - found.skipped;
+  failed += found.failures;
+  if (found.skipped > 0) console.log(`${found.skipped} skipped`);
+  // A file that does not load has no test that failed, but bun says so by its status.
+  if (status !== 0 && found.failures === 0) failed += 1;
+}
+
+const began = performance.now();
+setUp();
+if (!fast) stage("system packages", [join(home, "garth"), "doctor", "--install", "--tests"]);
+stage("types", [join(home, "node_modules/.bin/tsc"), "--noEmit"]);
+stage("lint", [join(home, "node_modules/.bin/oxlint"), "--deny-warnings"]);
+stage("format", [join(home, "node_modules/.bin/oxfmt"), "--check"]);
+stage("dead code", [bun, join(home, "node_modules/knip/bin/knip-bun.js"), "--no-progress"]);
+if (!fast) stage("shell", ["shellcheck", "garth", ".ci/run"]);
+if (!fast) stage("manual", ["mandoc", "-T", "lint", "-W", "warning", "man/garth.1"]);
+tests();
+console.log(`\n${((performance.now() - began) / 1000).toFixed(1)} s in all`);
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);
