@@ -87,6 +87,7 @@ export const MODULE_OWNERS: Readonly<Record<string, readonly string[]>> = {
 export const PURE_MODULES: readonly string[] = [
   "node:crypto",
   "node:buffer",
+  "node:stream",
   "node:path/posix",
   "node:util",
   "node:zlib",
@@ -97,6 +98,8 @@ export const PURE_MODULES: readonly string[] = [
 export const EXCEPTIONS: readonly { readonly file: string; readonly module: string; readonly names: readonly string[] }[] = [
   // Printing to a descriptor: process.stdout costs 7 ms at start-up, a write(2) costs none.
   { file: "cli/terminal.ts", module: "node:fs", names: ["fstatSync", "statSync", "writeSync"] },
+  // A list of certificates, not a connection.
+  { file: "build/fetch/download.ts", module: "node:tls", names: ["rootCertificates"] },
 ];
 
 /** Members of `Bun` that only compute: hashing, compressing, measuring text. Pure rooms may use them. */
