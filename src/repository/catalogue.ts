@@ -2,10 +2,10 @@
  * The files of a catalogue: `meta.conf` (unsigned), `data.pkg` for clients from 1.20 on and `packagesite.pkg` for older ones, the
  * same entries in both. Everything here is a function of the entries and the key: the same packages give the same bytes.
  */
-import { canonicalJson, type JsonValue, Problem } from "../base/index.ts";
+import { type JsonValue, Problem } from "../base/index.ts";
 import { renderUcl, tarArchive } from "../formats/index.ts";
 import type { Host } from "../host/index.ts";
-import { type CatalogueEntry, parseCatalogueEntry } from "../pkg/index.ts";
+import { type CatalogueEntry, parseCatalogueEntry, renderCatalogueEntry } from "../pkg/index.ts";
 import { memberBytes, openArchive } from "./archive.ts";
 import { type FoundSignatures, signCatalogue } from "./signature.ts";
 import type { SigningKey } from "./types.ts";
@@ -114,14 +114,10 @@ function innerEntries(inner: Uint8Array, innerName: InnerName, name: string): re
   throw badCatalogue(name);
 }
 
-/** Whether both archives say the same, apart from the order of the entries. */
+/** Whether two catalogues say the same, apart from the order of their entries. */
 export function sameEntries(left: readonly CatalogueEntry[], right: readonly CatalogueEntry[]): boolean {
-  const sorted = (entries: readonly CatalogueEntry[]): string =>
-    entries
-      .map(({ manifest, ...rest }) => JSON.stringify([rest.path, manifest.name, manifest.version, rest.sum, canonicalJson(rest)]))
-      .toSorted()
-      .join("\n");
-  return sorted(left) === sorted(right);
+  const rendered = (entries: readonly CatalogueEntry[]): string => entries.map(renderCatalogueEntry).toSorted().join("\n");
+  return rendered(left) === rendered(right);
 }
 
 function badCatalogue(name: string, cause?: unknown): Problem {

@@ -4,7 +4,7 @@
  */
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
-import { Problem, sha256 } from "../base/index.ts";
+import { Problem, sha256, STORE_DIRECTORY } from "../base/index.ts";
 import { type Host, isErrno } from "../host/index.ts";
 import type { SigningKey } from "./types.ts";
 
@@ -49,9 +49,11 @@ export function publicKeyFile(keyFile: string): string {
 }
 
 /**
- * @throws Problem E_KEY_MISSING, E_KEY_PERMISSIONS (others may read it), E_KEY_TYPE (not RSA of 2048 bits or more), E_BAD_KEY
+ * `exposed` are directories whose content others get to see: a key found there is refused, whatever its mode.
+ *
+ * @throws Problem E_KEY_EXPOSED, E_KEY_MISSING, E_KEY_PERMISSIONS (others may read it), E_KEY_TYPE (not RSA of 2048 bits or more), E_BAD_KEY
  */
-export function loadKey(host: Host, keyFile: string): SigningKey {
+export function loadKey(host: Host, keyFile: string, exposed: readonly string[]): SigningKey {
   const stat = host.files.lstatIfAny(keyFile);
   if (stat === undefined) {
     throw new Problem({
@@ -62,7 +64,18 @@ export function loadKey(host: Host, keyFile: string): SigningKey {
       exit: 2,
     });
   }
-  const real = stat.type === "symlink" ? host.files.lstat(host.files.realPath(keyFile)) : stat;
+  const realPath = host.files.realPath(keyFile);
+  for (const directory of [STORE_DIRECTORY, ...exposed]) {
+    if (!host.files.exists(directory) || !realPath.startsWith(`${host.files.realPath(directory)}/`)) continue;
+    throw new Problem({
+      code: "E_KEY_EXPOSED",
+      message: `the signing key ${keyFile} lies in ${directory}, which others read`,
+      hint: "move it out, and if it was ever published make a new one and revoke its fingerprint",
+      where: keyFile,
+      exit: 2,
+    });
+  }
+  const real = host.files.lstat(realPath);
   if (real.type !== "file") throw badKey(keyFile, "is not a regular file");
   if ((real.mode & 0o077) !== 0) {
     throw new Problem({

@@ -33,10 +33,14 @@ export async function readManifest(host: Host, path: string): Promise<Manifest> 
 }
 
 /** @throws Problem E_ARCHIVE_*, E_BAD_MANIFEST, E_NOT_A_PACKAGE, E_PACKAGE_CONTENT, E_PACKAGE_ESCAPES, E_SUM_TYPE */
-export async function inspectPackage(host: Host, path: string): Promise<InspectedPackage> {
+export function inspectPackage(host: Host, path: string): Promise<InspectedPackage> {
+  return inspectStream(host, fileChunks(host, path), path);
+}
+
+/** The same for bytes that come from somewhere else; `path` is what they are called in an error. */
+export async function inspectStream(host: Host, source: AsyncGenerator<Uint8Array>, path: string): Promise<InspectedPackage> {
   const hash = sha256Hasher();
   let sizeBytes = 0;
-  const source = fileChunks(host, path);
   const counted = (async function* () {
     for await (const chunk of source) {
       hash.update(chunk);

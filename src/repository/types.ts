@@ -15,8 +15,10 @@ export interface PublishRequest {
   readonly add: readonly string[];
   readonly remove?: readonly { readonly name: string; readonly version: string }[];
   readonly keyFile: string;
-  /** Seconds since 1970; goes into nothing that is compared, only into the freshness record. */
+  /** Milliseconds since 1970; goes into nothing that is compared, only into the freshness statement and file times. */
   readonly nowMs: number;
+  /** Take a package in place of another of the same name and version with other content. Default: refuse (E_LINT). */
+  readonly replace?: boolean;
 }
 
 export interface PublishReport {
@@ -31,6 +33,13 @@ export interface PublishReport {
   readonly publicKeySha256: string;
   /** false when the published catalogue was already the same, byte for byte. */
   readonly changed: boolean;
+  readonly warnings: readonly Lint[];
+}
+
+export interface PruneReport extends PublishReport {
+  /** Files no catalogue names any more, removed after their grace. */
+  readonly deleted: readonly string[];
+  readonly freedBytes: number;
 }
 
 /** A catalogue somebody published, signature, sums and age checked. */

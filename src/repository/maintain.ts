@@ -1,0 +1,135 @@
+/** Keeping a repository: dropping old versions, and making the catalogue anew under another key. */
+import { createPublicKey } from "node:crypto";
+import { Problem } from "../base/index.ts";
+import { type Host, isErrno } from "../host/index.ts";
+import { lineOf, planPrune, planPublication, type PublishPlan } from "./plan.ts";
+import { fingerprintOf, loadKey } from "./keys.ts";
+import { hashedPath, layoutOf, plainPath } from "./layout.ts";
+import { withLock } from "./lock.ts";
+import { carryOut, clearAway, packagesOnDisk, refuseErrors } from "./publish.ts";
+import { compactManifest, inspectPackage } from "./read-package.ts";
+import { currentGeneration, lastFreshness, loadState } from "./state.ts";
+import type { PruneReport, PublishReport, PublishRequest } from "./types.ts";
+
+const DAY_MS = 86_400_000;
+
+export interface PruneRequest extends Omit<PublishRequest, "add" | "remove" | "replace"> {
+  /** Versions to keep of each package, 1 or more. */
+  readonly keepVersions: number;
+  /** How long a package stays on disk after it left the catalogue, for clients that still hold the old one. Default a day. */
+  readonly graceMs?: number;
+}
+
+/** Publishes the smaller catalogue first, and deletes only files that no catalogue has named for the time of grace. */
+export async function prune(host: Host, request: PruneRequest): Promise<PruneReport> {
+  if (!Number.isInteger(request.keepVersions) || request.keepVersions < 1) {
+    throw new Problem({ code: "E_BAD_ARGUMENT", message: "prune has to keep 1 version or more of each package", exit: 2 });
+  }
+  const layout = layoutOf(request.directory);
+  const key = loadKey(host, request.keyFile, [layout.root]);
+  return withLock(host, layout, async () => {
+    clearAway(host, layout);
+    const state = await loadState(host, layout, key.publicPem);
+    const onDisk = packagesOnDisk(host, layout);
+    const remove = planPrune(state.lines, request.keepVersions);
+    const plan = planPublication(state.lines, { add: [], remove, replace: false }, (path) => onDisk.has(path));
+    refuseErrors(plan, layout);
+    const report = await carryOut(host, layout, key, state, plan, request.nowMs);
+
+    const named = new Set(plan.lines.map(({ path }) => path));
+    const deleted: string[] = [];
+    let freedBytes = 0;
+    for (const path of onDisk) {
+      if (named.has(path)) continue;
+      const file = `${layout.root}/${path}`;
+      const { mtimeMs, sizeBytes } = host.files.lstat(file);
+      if (request.nowMs - mtimeMs < (request.graceMs ?? DAY_MS)) continue;
+      host.files.unlink(file);
+      deleted.push(path);
+      freedBytes += sizeBytes;
+    }
+    return { ...report, deleted, freedBytes };
+  });
+}
+
+/** What `prune` would take out of the catalogue. */
+export async function planPruning(
+  host: Host,
+  request: PruneRequest,
+): Promise<readonly { readonly name: string; readonly version: string }[]> {
+  const layout = layoutOf(request.directory);
+  const state = await loadState(host, layout, loadKey(host, request.keyFile, [layout.root]).publicPem);
+  return planPrune(state.lines, request.keepVersions);
+}
+
+/**
+ * Makes the catalogue again from the packages in `All/`, each inspected, and signs it: after a change of key, or when catalogue
+ * files were damaged. A package that is damaged itself is named and nothing changes. With `previousPublicPem` the time of the
+ * last statement is carried on, so that readers do not take the new catalogue for an old one.
+ */
+export async function signRepository(
+  host: Host,
+  request: Omit<PublishRequest, "add" | "remove" | "replace"> & { readonly previousPublicPem?: string },
+): Promise<PublishReport> {
+  const layout = layoutOf(request.directory);
+  const key = loadKey(host, request.keyFile, [layout.root]);
+  return withLock(host, layout, async () => {
+    const lines = [];
+    const links = new Map<string, string>();
+    const stray: string[] = [];
+    for (const path of [...packagesOnDisk(host, layout)].toSorted()) {
+      if (!path.endsWith(".pkg")) continue;
+      const { manifest, sha256: sum, sizeBytes } = await inspectPackage(host, `${layout.root}/${path}`);
+      if (hashedPath(manifest.name, manifest.version, sum) !== path) stray.push(path);
+      const target = path.slice("All/".length);
+      // Of two builds of one version, the link for people says which one is published.
+      if (linkTarget(host, `${layout.root}/${plainPath(manifest.name, manifest.version)}`) !== target) continue;
+      lines.push(lineOf({ manifest: compactManifest(manifest), sum, path, pkgsize: sizeBytes }));
+      links.set(plainPath(manifest.name, manifest.version), target);
+    }
+    if (stray.length > 0) {
+      throw new Problem({
+        code: "E_PACKAGE_CONTENT",
+        message: `${layout.root} holds packages whose content is not what their name says`,
+        details: stray,
+        hint: "delete them, and publish them again from where they were made",
+      });
+    }
+    const plan: PublishPlan = {
+      ...planPublication(lines, { add: [], remove: [], replace: false }, () => true),
+      changed: true,
+      links,
+    };
+    refuseErrors(plan, layout);
+    const publicPems = [key.publicPem, ...(request.previousPublicPem === undefined ? [] : [request.previousPublicPem])];
+    const freshness = lastFreshness(host, layout, publicPems);
+    return carryOut(host, layout, key, { generation: generationIfAny(), freshness }, plan, request.nowMs);
+
+    function generationIfAny(): number | undefined {
+      try {
+        return currentGeneration(host, layout);
+      } catch {
+        return undefined;
+      }
+    }
+  });
+}
+
+function linkTarget(host: Host, path: string): string | undefined {
+  try {
+    return Buffer.from(host.files.readLink(path)).toString();
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "EINVAL")) return undefined;
+    throw error;
+  }
+}
+
+/** For a trust decision: the fingerprint of a public key in PEM, refused where it is none. */
+export function fingerprintOfPublicKey(publicPem: string): string {
+  try {
+    createPublicKey(publicPem);
+  } catch (cause) {
+    throw new Problem({ code: "E_BAD_KEY", message: "this is not a public key in PEM", exit: 2, cause });
+  }
+  return fingerprintOf(publicPem);
+}
