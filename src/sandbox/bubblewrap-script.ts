@@ -2,19 +2,14 @@
 import { STORE_DIRECTORY } from "../base/index.ts";
 import { shellQuote } from "../host/index.ts";
 import type { CgroupPlan } from "./cgroup.ts";
-import { covers } from "./plan.ts";
+import type { RootEntry } from "./root.ts";
 import type { SandboxPlan } from "./types.ts";
-
-/** One thing at the top of the root: mounted read-only, or a link made anew. */
-export type RootEntry =
-  | { readonly kind: "mount"; readonly source: string; readonly target: string }
-  | { readonly kind: "symlink"; readonly target: string; readonly to: string };
 
 /** What the executor found on the host; the plan says the rest. */
 export interface BubblewrapFacts {
   readonly root: readonly RootEntry[];
-  /** Names in /etc that are replaced by small files of the sandbox's own: those of `etcFiles` that have a place there. */
-  readonly etc: readonly string[];
+  /** Files in /etc that the sandbox makes: laid over the world's own, or put where the root has no /etc. */
+  readonly etc: readonly { readonly name: string; readonly over: boolean }[];
   readonly cgroup: CgroupPlan | undefined;
   /** This process has supplementary groups that a builder must not get. */
   readonly clearGroups: boolean;
@@ -33,6 +28,7 @@ export const ID_MAP = "1 1 65533\n65534 0 1\n65535 65535 4294901760\n";
 /** Descriptors that the script is given. */
 export const STATUS_DESCRIPTOR = 3;
 export const NAMESPACE_DESCRIPTOR = 4;
+const FIRST_ETC_DESCRIPTOR = 5;
 
 export const SCRIPT_NAME = "bwrap.sh";
 
@@ -82,7 +78,11 @@ export function bubblewrapOptions(plan: SandboxPlan, facts: BubblewrapFacts): re
     ...facts.root.map((entry) =>
       entry.kind === "symlink" ? ["--symlink", entry.to, entry.target] : ["--ro-bind", entry.source, entry.target],
     ),
-    ...facts.etc.map((name) => ["--ro-bind", `${plan.scratch}/etc/${name}`, `/etc/${name}`]),
+    ...facts.etc.map(({ name, over }, index) => [
+      ...(over ? ["--ro-bind-data"] : ["--perms", "0444", "--file"]),
+      String(FIRST_ETC_DESCRIPTOR + index),
+      `/etc/${name}`,
+    ]),
     ["--proc", "/proc"],
     ["--dev", "/dev"],
     ["--perms", "1777", "--size", String(plan.limits.memoryBytes), "--tmpfs", "/dev/shm"],
@@ -98,9 +98,9 @@ function enterLines(plan: SandboxPlan): readonly string[] {
   // The same user namespace that Garth makes once for all its sandboxes; a here-document is written in one piece, as the
   // kernel asks of an id map.
   return [
-    "  unshare --user --keep-caps sleep 10 &",
+    "  unshare --user --keep-caps sh -c 'echo 0 >/proc/sys/user/max_user_namespaces; exec sleep 10' &",
     "  holder=$!",
-    '  until [ "$(readlink "/proc/$holder/ns/user")" != "$(readlink /proc/self/ns/user)" ]; do :; done',
+    '  until [ "$(cat "/proc/$holder/comm")" = sleep ]; do :; done',
     "  for map in uid_map gid_map; do",
     '    cat >"/proc/$holder/$map" <<MAP',
     ...ID_MAP.trimEnd().split("\n"),
@@ -109,6 +109,12 @@ function enterLines(plan: SandboxPlan): readonly string[] {
     `  exec ${NAMESPACE_DESCRIPTOR}<"/proc/$holder/ns/user"`,
     '  kill "$holder"',
   ];
+}
+
+/** Each file of /etc waits on a descriptor of its own; bwrap reads it from there. */
+function etcLines(plan: SandboxPlan, facts: BubblewrapFacts): readonly string[] {
+  const files = etcFiles(plan);
+  return facts.etc.flatMap(({ name }, index) => [`exec ${FIRST_ETC_DESCRIPTOR + index}<<'EOF'`, `${files[name] ?? ""}EOF`]);
 }
 
 export function bubblewrapScript(plan: SandboxPlan, facts: BubblewrapFacts): string {
@@ -145,6 +151,7 @@ export function bubblewrapScript(plan: SandboxPlan, facts: BubblewrapFacts): str
     "  exit 2",
     "  ;;",
     "esac",
+    ...etcLines(plan, facts),
     "ulimit -c 0",
     `ulimit -f ${fileSizeBlocks(limits.outputBytes)}`,
     "# Without the right to raise it, the limit stays at what this process has.",
@@ -154,10 +161,4 @@ export function bubblewrapScript(plan: SandboxPlan, facts: BubblewrapFacts): str
     '  "$@"',
     "",
   ].join("\n");
-}
-
-/** Names of the host that are worth a place in the root, outermost first; one that lies below another says nothing new. */
-export function outermost(paths: readonly string[]): readonly string[] {
-  const sorted = [...new Set(paths)].toSorted();
-  return sorted.filter((path) => !sorted.some((other) => other !== path && covers(other, path)));
 }

@@ -77,9 +77,44 @@ export interface CgroupPlan {
   readonly peakMemory: string | undefined;
 }
 
-/** One name for one scratch directory, on all of the machine. */
-export function cgroupName(plan: Pick<SandboxPlan, "scratch" | "identity">): string {
-  return `garth-${plan.identity.uid}-${sha256(plan.scratch).slice(0, 12)}`;
+/** Of the process that answers for a group: its id and when it started, from its identity. */
+export function cgroupOwner(processIdentity: string): string {
+  const [, pid, started] = processIdentity.split(":");
+  return `garth-${pid}-${started}-`;
+}
+
+/** One name for one sandbox on all of the machine. */
+export function cgroupName(owner: string, plan: Pick<SandboxPlan, "scratch" | "identity">): string {
+  return `${owner}${plan.identity.uid}-${sha256(plan.scratch).slice(0, 12)}`;
+}
+
+/** The identity in a group's name, for processes of this boot; undefined for a name that is not ours. */
+function identityOfOwner(group: string, boot: string): string | undefined {
+  const parts = /^garth-([0-9]+)-([0-9]+)-[0-9]+-[0-9a-f]{12}$/.exec(group);
+  return parts === null ? undefined : `${boot}:${parts[1]}:${parts[2]}`;
+}
+
+/** Directories in which groups are made. */
+export function cgroupParents(layout: CgroupLayout): readonly string[] {
+  if (layout.kind === "none") return [];
+  if (layout.kind === "v2") return [`${layout.mount}/garth`];
+  return [...new Set([layout.memory, layout.pids].filter((directory) => directory !== undefined))];
+}
+
+/** Groups whose Garth is dead. */
+export function abandonedCgroups(host: Host, layout: CgroupLayout): readonly string[] {
+  const boot = host.processIdentity.split(":")[0] ?? "";
+  const decoder = new TextDecoder();
+  return cgroupParents(layout).flatMap((parent) =>
+    host.files
+      .list(parent)
+      .map((name) => decoder.decode(name))
+      .filter((name) => {
+        const owner = identityOfOwner(name, boot);
+        return owner !== undefined && !host.isAlive(owner);
+      })
+      .map((name) => `${parent}/${name}`),
+  );
 }
 
 export function planCgroup(
@@ -160,8 +195,6 @@ export function detectCgroups(host: Host): CgroupLayout {
 export function makeCgroup(host: Host, plan: CgroupPlan): string | undefined {
   try {
     for (const directory of plan.directories) {
-      // A group that a dead run left is empty or it is not ours to reuse: then this fails and says so.
-      if (host.files.exists(directory)) host.files.removeDirectory(directory);
       host.files.makeDirectory(directory);
     }
     for (const { file, value, optional } of plan.settings) {
@@ -176,7 +209,7 @@ export function makeCgroup(host: Host, plan: CgroupPlan): string | undefined {
 }
 
 /** True when nothing is left of it; false while processes are in it. */
-export function removeCgroup(host: Host, plan: CgroupPlan): boolean {
+export function removeCgroup(host: Host, plan: Pick<CgroupPlan, "directories">): boolean {
   let gone = true;
   for (const directory of plan.directories) {
     try {
@@ -208,7 +241,7 @@ export function cgroupPeakMemory(host: Host, plan: CgroupPlan): number | undefin
 }
 
 /** Processes still in the groups. */
-export function cgroupProcesses(host: Host, plan: CgroupPlan): readonly number[] {
+export function cgroupProcesses(host: Host, plan: Pick<CgroupPlan, "procs">): readonly number[] {
   const ids = plan.procs.flatMap((file) => (host.files.exists(file) ? host.files.readText(file).split("\n") : []));
   return [...new Set(ids.filter((id) => id !== "").map(Number))];
 }

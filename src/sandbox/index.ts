@@ -18,9 +18,11 @@
  * files is an error inside that only the builder sees. Without root there are no control groups: memory and processes are then
  * looked at ten times a second.
  */
+import { operatingSystemOf, type System } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import { bubblewrapSandbox } from "./bubblewrap.ts";
-import type { Sandbox } from "./types.ts";
+import { jailSandbox } from "./jail.ts";
+import type { Sandbox, SandboxUse } from "./types.ts";
 
 export { BUILD_ID_COUNT, type BuildUser, buildUserLease, FIRST_BUILD_ID, leaseBuildUser, nextBuildUser } from "./identity.ts";
 export {
@@ -35,8 +37,15 @@ export {
   type SandboxRequest,
   TEMPORARY_DIRECTORY,
 } from "./plan.ts";
+export { renderJail } from "./jail.ts";
+export type { RootEntry } from "./root.ts";
 export type * from "./types.ts";
 
+/** The receipt's `build_mode`. */
+export function sandboxMode(system: System): SandboxUse["mode"] {
+  return operatingSystemOf(system) === "freebsd" ? "freebsd-jail" : "linux-bubblewrap";
+}
+
 export function openSandbox(host: Host): Sandbox {
-  return bubblewrapSandbox(host);
+  return operatingSystemOf(host.system) === "freebsd" ? jailSandbox(host) : bubblewrapSandbox(host);
 }

@@ -224,8 +224,19 @@ export function lintPlan(plan: SandboxPlan): readonly PlanProblem[] {
   return found;
 }
 
-/** @throws Problem E_SANDBOX_PLAN with every fault */
-export function assertSound(plan: SandboxPlan): void {
+/**
+ * For a host of the given system.
+ * @throws Problem E_SANDBOX_PLAN with every fault
+ */
+export function assertSound(plan: SandboxPlan, system: System): void {
+  if (plan.system !== system) {
+    throw new Problem({
+      code: "E_SANDBOX_PLAN",
+      message: `the sandbox ${plan.hostname} is for ${plan.system}, and this host is ${system}`,
+      hint: "build it on a host of that system",
+      exit: 3,
+    });
+  }
   const found = lintPlan(plan);
   if (found.length === 0) return;
   throw new Problem({

@@ -49,15 +49,3 @@ export function processesOfUser(host: Host, uid: number): number {
   return namesIfAny(host, "/proc").filter((name) => /^[0-9]+$/.test(name) && host.files.lstatIfAny(`/proc/${name}`)?.uid === uid)
     .length;
 }
-
-/** Processes in a control group of that name, wherever in the hierarchy it lies. */
-export function processesInGroup(host: Host, group: string): readonly number[] {
-  return namesIfAny(host, "/proc")
-    .filter((name) => /^[0-9]+$/.test(name))
-    .filter((pid) =>
-      readIfAny(host, `/proc/${pid}/cgroup`)
-        .split("\n")
-        .some((line) => line.endsWith(`/${group}`)),
-    )
-    .map(Number);
-}

@@ -89,10 +89,10 @@ export interface Sandbox {
    */
   prepare(): Promise<void>;
   /**
-   * Ends what a Garth that was killed may have left of one sandbox: processes, mounts, control groups. Nothing left is fine.
-   * To be called before its scratch directory is removed.
+   * Ends what Garths that were killed may have left on this host: processes, mounts, jails, control groups. To be called once
+   * at the start, before scratch directories of the dead are removed.
    */
-  sweep(left: Pick<SandboxPlan, "id" | "scratch" | "identity">): Promise<void>;
+  sweep(): Promise<void>;
   /** Gives back what `prepare` made. */
   close(): Promise<void>;
 }
@@ -100,6 +100,6 @@ export interface Sandbox {
 export interface RenderedSandbox {
   /** For a person: paste it to enter the kept sandbox. */
   readonly enter: string;
-  /** File name -> text. `bwrap.sh`, or `jail.conf`, `fstab`, `run.sh`, `teardown.sh`. */
+  /** File name -> text. `bwrap.sh`, or `jail.conf`, `fstab` and `run.sh`, which also tears down. */
   readonly files: Readonly<Record<string, string>>;
 }

@@ -86,6 +86,8 @@ export interface WatchedSandbox {
   /** Without a control group: what the processes use now, asked of /proc. */
   readonly usage: (() => { readonly processes: number; readonly memoryBytes: number }) | undefined;
   readonly onBreach: () => void;
+  /** At every look that finds nothing. */
+  readonly onLook: () => void;
 }
 
 export function watchSandbox(host: Host, plan: SandboxPlan, sandbox: WatchedSandbox): Watch {
@@ -138,6 +140,7 @@ export function watchSandbox(host: Host, plan: SandboxPlan, sandbox: WatchedSand
     }
     if (now - started >= limits.wallClockMs) return found(limitReached("wallClockMs", limits.wallClockMs));
     if (now - lastPrintMs >= limits.silenceMs) return found(limitReached("silenceMs", limits.silenceMs));
+    sandbox.onLook();
     lookAtDisk(now).catch(fail);
   };
   const timer = setInterval(() => {
