@@ -19,12 +19,12 @@ const absent = (system: "linux" | "freebsd", withTests: boolean) =>
 test("what a bare Debian is told to install", () => {
   expect(planInstall("linux", absent("linux", false)).commands.map((argv) => argv.join(" "))).toEqual([
     "apt-get update --quiet",
-    "apt-get install --yes --quiet --no-install-recommends apt bubblewrap ca-certificates curl dpkg-dev git mmdebstrap util-linux",
+    "apt-get install --yes --quiet --no-install-recommends apt bubblewrap ca-certificates dpkg git mmdebstrap npm tar util-linux",
   ]);
 });
 
 test("a FreeBSD host installs from packages only what is not in its base system", () => {
-  expect(planInstall("freebsd", absent("freebsd", false)).commands).toEqual([["pkg", "install", "--yes", "curl", "git"]]);
+  expect(planInstall("freebsd", absent("freebsd", false)).commands).toEqual([["pkg", "install", "--yes", "git", "npm"]]);
 });
 
 test("nothing missing, nothing to run", () => {

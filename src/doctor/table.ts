@@ -23,6 +23,14 @@ export const TOOLS: readonly Tool[] = [
   { proof: "mount_nullfs", why: "shows a jail its inputs", need: "required", debian: undefined, freebsd: "base" },
   { proof: "setpriv", why: "drops a build to its numeric user", need: "required", debian: "util-linux", freebsd: undefined },
   { proof: "prlimit", why: "limits on processes and open files", need: "required", debian: "util-linux", freebsd: undefined },
+  {
+    proof: "unshare",
+    why: "namespaces of a build and of a world in the making",
+    need: "required",
+    debian: "util-linux",
+    freebsd: undefined,
+  },
+  { proof: "flock", why: "one user of apt's lists at a time", need: "required", debian: "util-linux", freebsd: undefined },
   { proof: "mmdebstrap", why: "makes worlds from Debian packages", need: "required", debian: "mmdebstrap", freebsd: undefined },
   {
     proof: "apt-get",
@@ -31,16 +39,17 @@ export const TOOLS: readonly Tool[] = [
     debian: "apt",
     freebsd: undefined,
   },
-  { proof: "dpkg-source", why: "unpacks Debian's sources", need: "fetching", debian: "dpkg-dev", freebsd: undefined },
-  { proof: "curl", why: "fetchurl and npmTarball", need: "fetching", debian: "curl", freebsd: "curl" },
+  { proof: "dpkg-deb", why: "unpacks the packages of a world", need: "required", debian: "dpkg", freebsd: undefined },
+  { proof: "tar", why: "moves a world into the store", need: "required", debian: "tar", freebsd: "base" },
   {
     proof: "/etc/ssl/certs/ca-certificates.crt",
-    why: "curl and git trust servers by it",
+    why: "fetchers trust servers by it",
     need: "fetching",
     debian: "ca-certificates",
     freebsd: undefined,
   },
   { proof: "git", why: "fetchGit", need: "fetching", debian: "git", freebsd: "git" },
+  { proof: "npm", why: "npmTarball", need: "fetching", debian: "npm", freebsd: "npm" },
   {
     proof: "bsdtar",
     why: "the reader that archives are checked with",
@@ -62,6 +71,5 @@ export const TOOLS: readonly Tool[] = [
   },
   { proof: "cc", why: "compiles the test programs", need: "tests", debian: "gcc", freebsd: "base" },
   { proof: "make", why: "builds the test programs", need: "tests", debian: "make", freebsd: "base" },
-  { proof: "unshare", why: "runs tests without root's rights", need: "tests", debian: "util-linux", freebsd: undefined },
   { proof: "mandoc", why: "checks the manual page", need: "tests", debian: "mandoc", freebsd: "base" },
 ];
