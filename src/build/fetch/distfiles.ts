@@ -31,7 +31,7 @@ export function eachChunk(host: Host, path: string, use: (chunk: Uint8Array) => 
   let total = 0;
   try {
     for (;;) {
-      const count = host.files.read(descriptor, buffer, 0);
+      const count = host.files.read(descriptor, buffer, total);
       if (count === 0) return total;
       use(buffer.subarray(0, count));
       total += count;

@@ -48,7 +48,7 @@ export async function fetchGit(context: FetchContext, fetch: FetchOf<"fetchGit">
     const tree = `${scratch}/tree`;
     context.host.files.makeDirectory(tree);
     await git(context, clone, ["read-tree", `--index-output=${scratch}/index`, fetch.commit]);
-    await git(context, clone, ["checkout-index", "--all", `--prefix=${tree}/`], { GIT_INDEX_FILE: `${scratch}/index` });
+    await git(context, clone, ["checkout-index", "--all"], { GIT_INDEX_FILE: `${scratch}/index`, GIT_WORK_TREE: tree });
     return addTree(context, fetch, tree, from);
   });
   rememberPath(context, fetchKey(fetch), path);

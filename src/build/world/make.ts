@@ -22,6 +22,8 @@ const ROOTLESS_TOOLS: readonly (readonly [string, string])[] = [
   ["tar", "tar"],
 ];
 
+const PLAIN_PATH = /^[A-Za-z0-9/._:+-]+$/;
+
 /**
  * Makes the tree in `scratch` and returns its directory.
  * @throws Problem E_TOOL_MISSING (exit 3), E_WORLD_FAILED with the tail of what mmdebstrap said, E_INTERRUPTED
@@ -39,8 +41,9 @@ export async function makeTree(
   for (const [program, packageName] of [...TOOLS, ...(host.isRoot ? [] : ROOTLESS_TOOLS)]) {
     requireTool(host, program, { doing, packageName });
   }
-  // Without root the other user ids of the namespace must reach the packages: a home directory is shut to them.
-  const open = host.isRoot ? scratch : host.files.makeTemporaryDirectory("/tmp/garth-world-");
+  // Without root the other user ids of the namespace must reach the packages, and a home directory is shut to them. With root, the
+  // place must only be one that a line of sources.list(5) can say as it is.
+  const open = host.isRoot && PLAIN_PATH.test(scratch) ? scratch : host.files.makeTemporaryDirectory("/tmp/garth-world-");
   try {
     host.files.chmod(open, 0o755);
     const repository = `${open}/repository`;
@@ -75,11 +78,17 @@ async function run(context: WorldContext, doing: string, argv: readonly [string,
     throw new Problem({
       code: "E_WORLD_FAILED",
       message: error.message,
-      details: error.details,
+      details: errorLines(error.details),
       ...(error.hint === undefined ? {} : { hint: error.hint }),
       cause: error,
     });
   }
+}
+
+/** What went wrong, out of all that apt and dpkg say on the way. */
+function errorLines(lines: readonly string[]): readonly string[] {
+  const errors = lines.filter((line) => /^(?:E: |dpkg(?:-deb)?: error|newuidmap: |unshare: |tar: )/.test(line));
+  return errors.length > 0 ? errors : lines;
 }
 
 async function layOutRepository(context: WorldContext, lock: WorldLock, debs: DebFiles, repository: string): Promise<void> {

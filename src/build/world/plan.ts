@@ -50,9 +50,9 @@ export function isTranslation(relative: string): boolean {
   return /^usr\/share\/locale\/[^/]+\/LC_MESSAGES$/.test(relative);
 }
 
-/** As apt names it: an epoch's colon cannot stand in a URI. */
-export function debFileName(each: Pick<LockedPackage, "name" | "version" | "architecture">): string {
-  return `${each.name}_${each.version.replaceAll(":", "%3a")}_${each.architecture}.deb`;
+/** Named by its digest: a version may hold a colon or a percent sign, and a URI has its own mind about both. */
+export function debFileName(each: Pick<LockedPackage, "sha256">): string {
+  return `${each.sha256}.deb`;
 }
 
 /**
@@ -62,9 +62,7 @@ export function debFileName(each: Pick<LockedPackage, "name" | "version" | "arch
 export function repositoryFiles(lock: WorldLock, controls: readonly string[]): Readonly<Record<string, string>> {
   const packages = lock.packages
     .map((each, index) => {
-      // In the index a percent sign of a file's name is one of a URI's escapes.
-      const file = debFileName(each).replaceAll("%", "%25");
-      return `${(controls[index] ?? "").trimEnd()}\nFilename: ./${file}\nSize: ${each.sizeBytes}\nSHA256: ${each.sha256}\n`;
+      return `${(controls[index] ?? "").trimEnd()}\nFilename: ./${debFileName(each)}\nSize: ${each.sizeBytes}\nSHA256: ${each.sha256}\n`;
     })
     .join("\n");
   const release = [
@@ -107,6 +105,7 @@ export function debianTreeCommand(plan: DebianTreePlan, lock: WorldLock): readon
     "--skip=check/empty",
     lock.suite,
     plan.target,
+    // Each package was checked against the lock; apt's part is to sort them.
     `deb [trusted=yes] copy:${plan.repository} ./`,
   ];
 }
