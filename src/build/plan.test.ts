@@ -92,6 +92,26 @@ describe("what is wanted", () => {
   });
 });
 
+test("a vacated place is used by the next, and only so many put their work away at once", () => {
+  const plan = openPlan([step("a"), step("b"), step("c"), step("d")], ["a", "b", "c", "d"], {
+    ...OPTIONS,
+    places: { build: 1, fetch: 1 },
+  });
+  lookUpAll(plan, () => "unknown");
+  expect(plan.starts()).toEqual(["a"]);
+  expect(plan.starts()).toEqual([]);
+  plan.vacate("a");
+  expect(plan.starts()).toEqual(["b"]);
+  plan.vacate("b");
+  expect(plan.starts()).toEqual([]);
+  plan.finished("a", false);
+  expect(plan.starts()).toEqual(["c"]);
+  plan.finished("c", false);
+  expect(plan.isDone()).toBe(false);
+  plan.failed("b");
+  expect(plan.isDone()).toBe(true);
+});
+
 describe("failure", () => {
   const FORK = [step("a"), step("b"), step("x", ["a"]), step("y", ["b"]), step("top", ["x", "y"])];
 

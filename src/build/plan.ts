@@ -66,11 +66,14 @@ export interface BuildPlan {
   /** `changed`: the paths are not those that were known before. */
   finished(key: string, changed: boolean): void;
   failed(key: string): void;
+  /** Its work is over but for putting it away: another may start in its place. At most as many as there are places go on so. */
+  vacate(key: string): void;
   /** Somebody else is making it: its place is free until `wake`, which looks it up again. */
   park(key: string): void;
   wake(key: string): void;
   /** Start nothing more. */
   stop(): void;
+  isStopped(): boolean;
   phase(key: string): Phase;
   /** Nothing is running or being looked up, and nothing is left to start. */
   isDone(): boolean;
@@ -106,6 +109,7 @@ export function openPlan(nodes: readonly PlanNode[], goals: readonly string[], o
   const byKey = link(nodes);
   const ready: Record<Pool, Node[]> = { build: [], fetch: [] };
   const busy: Record<Pool, number> = { build: 0, fetch: 0 };
+  const vacated: Record<Pool, Set<Node>> = { build: new Set(), fetch: new Set() };
   let toLookUp: Node[] = [];
   let looking = 0;
   let parked = 0;
@@ -194,7 +198,7 @@ export function openPlan(nodes: readonly PlanNode[], goals: readonly string[], o
   }
 
   function leave(target: Node): void {
-    busy[target.pool] -= 1;
+    if (!vacated[target.pool].delete(target)) busy[target.pool] -= 1;
   }
 
   for (const goal of goals) ask(node(goal), true);
@@ -234,7 +238,7 @@ export function openPlan(nodes: readonly PlanNode[], goals: readonly string[], o
       const batch: string[] = [];
       if (stopped) return batch;
       for (const pool of ["fetch", "build"] as const) {
-        while (busy[pool] < options.places[pool]) {
+        while (busy[pool] < options.places[pool] && vacated[pool].size <= options.places[pool]) {
           const target = ready[pool].pop();
           if (target === undefined) break;
           if (target.phase !== "ready") continue;
@@ -260,6 +264,12 @@ export function openPlan(nodes: readonly PlanNode[], goals: readonly string[], o
       target.phase = "failed";
       if (!options.keepGoing) stopped = true;
     },
+    vacate(key) {
+      const target = expect(key, "running");
+      if (vacated[target.pool].has(target)) return;
+      vacated[target.pool].add(target);
+      busy[target.pool] -= 1;
+    },
     park(key) {
       const target = expect(key, "running");
       leave(target);
@@ -274,9 +284,10 @@ export function openPlan(nodes: readonly PlanNode[], goals: readonly string[], o
     stop() {
       stopped = true;
     },
+    isStopped: () => stopped,
     phase: (key) => node(key).phase,
     isDone() {
-      if (busy.build + busy.fetch + looking > 0) return false;
+      if (busy.build + busy.fetch + vacated.build.size + vacated.fetch.size + looking > 0) return false;
       if (stopped) return true;
       if (parked > 0) return false;
       return toLookUp.every((target) => target.phase !== "asked") && !hasReady(ready.build) && !hasReady(ready.fetch);

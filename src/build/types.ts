@@ -105,7 +105,7 @@ export interface Builder {
   /** The kept log of a derivation. @throws Problem E_NO_LOG */
   readLog(drv: StorePath): string;
   /** Removes what dead processes left of their builds. Cheap when there is nothing; `build` does it too. */
-  recover(): void;
+  recover(): Promise<void>;
   /** Gives back the build users and removes this process's scratch. */
   close(): void;
 }

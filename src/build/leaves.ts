@@ -1,0 +1,48 @@
+/** Making what the steps stand on: fetching sources, making worlds. Their events go to the first step that wants them. */
+import { Problem, type StorePath } from "../base/index.ts";
+import { pin, type Session } from "./context.ts";
+import { type FetchContext, realiseFetch } from "./fetch/index.ts";
+import type { SourceNode, WorldNode } from "./nodes.ts";
+import { realiseWorld, type WorldContext } from "./world/index.ts";
+
+export function fetchContext({ shop, options }: Pick<Session, "shop" | "options">, key: string): FetchContext {
+  return {
+    host: shop.host,
+    store: shop.store,
+    distfiles: shop.directories.distfiles,
+    temporary: shop.directories.temporary,
+    system: shop.host.system,
+    emit: (event) => shop.emit({ ...event, key }),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  };
+}
+
+export function worldContext({ shop, options }: Pick<Session, "shop" | "options">, key: string): WorldContext {
+  return { ...fetchContext({ shop, options }, key), store: shop.store, emit: (event) => shop.emit({ ...event, key }) };
+}
+
+/** @throws Problem of the fetcher or the world */
+export async function makeLeaf(session: Session, node: SourceNode | WorldNode): Promise<StorePath> {
+  const { shop } = session;
+  const path = node.kind === "source" ? await fetchSource(session, node) : await makeWorld(session, node);
+  if (pin(shop, [path]).length > 0) throw collected(path);
+  return path;
+}
+
+async function fetchSource(session: Session, node: SourceNode): Promise<StorePath> {
+  return (await realiseFetch(fetchContext(session, node.step), node.fetch)).path;
+}
+
+async function makeWorld(session: Session, { key, world }: WorldNode): Promise<StorePath> {
+  const { path } = await realiseWorld(worldContext(session, key), world);
+  return path;
+}
+
+/** gc took it between the look-up and the use. */
+export function collected(path: StorePath): Problem {
+  return new Problem({
+    code: "E_COLLECTED",
+    message: `${path} was removed by another process's gc while it was about to be used`,
+    hint: "run the same again",
+  });
+}

@@ -1,0 +1,253 @@
+/**
+ * Building one step: lease, sandbox, registration, and giving everything back.
+ *
+ *     lease ── held by a living process ──► "held" (the caller waits and looks up again)
+ *       │ ours
+ *       ▼
+ *     look up again ── valid by now ──► done
+ *       ▼
+ *     pin inputs ► slot ► sandbox ► log closed ► registered ► recorded, lease given back (one transaction)
+ *
+ * Every step that can fail stands inside a `try` whose `finally` undoes the ones before it.
+ */
+import { hashPart, namePart, Problem, type StorePath } from "../base/index.ts";
+import { derivationReferences, scratchPath, stepLabel } from "../recipe/index.ts";
+import { planSandbox, type SandboxIdentity, type SandboxPlan, type SandboxResult, type SandboxUse } from "../sandbox/index.ts";
+import type { Registration } from "../store/index.ts";
+import { leaseName, type Outputs, pin, type Resolved, type Session, type Workshop } from "./context.ts";
+import { buildFailure } from "./failure.ts";
+import { collected } from "./leaves.ts";
+import { type BuildLog, logPath, openLog } from "./log.ts";
+import { writeDerivations } from "./lookup.ts";
+import type { StepNode } from "./nodes.ts";
+
+export type Made =
+  | { readonly kind: "built"; readonly outputs: Outputs; readonly use: SandboxUse; readonly log: string }
+  /** Somebody else finished it. */
+  | { readonly kind: "present"; readonly outputs: Outputs }
+  /** Somebody else is making it. */
+  | { readonly kind: "held"; readonly holder: string };
+
+export interface MakeOptions {
+  /** Although it is valid. */
+  readonly forced: boolean;
+  /** Called when the sandbox is gone: another build may take its place while this one is registered. */
+  readonly onSandboxGone: () => void;
+}
+
+/** @throws Problem E_BUILD_FAILED, E_LIMIT_EXCEEDED, E_INTERRUPTED, and those of sandbox and store */
+export async function makeStep(session: Session, node: StepNode, resolved: Resolved, options: MakeOptions): Promise<Made> {
+  const { shop } = session;
+  const { drv } = resolved;
+  const holder = shop.ledger.acquire(leaseName(drv), shop.owner, shop.isAlive, shop.now());
+  if (holder !== undefined) return { kind: "held", holder };
+  let leased = true;
+  try {
+    const present = options.forced ? undefined : shop.store.realisation(drv);
+    if (present !== undefined) return { kind: "present", outputs: present };
+    writeDerivations(session, [resolved]);
+    pinNeeds(shop, resolved);
+    const run = await runOnce(session, node, resolved, 0, options.onSandboxGone);
+    try {
+      shop.emit({ kind: "registering", key: node.key });
+      const items = await shop.store.register(run.registration);
+      const outputs = Object.fromEntries(Object.entries(items).map(([name, { path }]) => [name, path]));
+      for (const { path } of Object.values(items)) shop.pinned.add(path);
+      shop.ledger.transaction(() => {
+        const record = { use: run.use, log: run.log, outputs };
+        shop.records.noteRun(node.step.recipe.name, drv, resolved.text, record, shop.now());
+        shop.ledger.release(leaseName(drv), shop.owner);
+      });
+      leased = false;
+      return { kind: "built", outputs, use: run.use, log: run.log };
+    } finally {
+      run.discard();
+    }
+  } finally {
+    if (leased) shop.ledger.release(leaseName(drv), shop.owner);
+  }
+}
+
+export interface SandboxRun {
+  readonly registration: Registration;
+  readonly use: SandboxUse;
+  readonly log: string;
+  /** Physical directories of the outputs, until `discard`. */
+  readonly trees: Readonly<Record<string, string>>;
+  /** Removes the scratch and gives the slot back. */
+  discard(): void;
+  /** Instead, with `--keep-failed`: leaves the scratch to the person and says where. undefined without it, and nothing is done. */
+  keep(): string | undefined;
+}
+
+/** One run of the builder in its sandbox. `round` 1 is the second build of `--check`. */
+export async function runOnce(
+  session: Session,
+  node: StepNode,
+  resolved: Resolved,
+  round: number,
+  onSandboxGone: () => void,
+): Promise<SandboxRun> {
+  const { shop, options } = session;
+  const { drv, derivation } = resolved;
+  const label = stepLabel(node.step);
+  const slot = shop.slots.take();
+  const id = hashPart(drv).slice(0, 8);
+  const keepable = options.keepFailed ? shop.slots.keepable(slot, `${label}-${id}`) : undefined;
+  const scratch = `${(keepable ?? slot).directory}/${id}`;
+  const discard = () => {
+    if (keepable === undefined) shop.host.files.removeTree(scratch);
+    else keepable.discard();
+    shop.slots.giveBack(slot);
+  };
+  const keep = (): string | undefined => {
+    if (keepable === undefined) return undefined;
+    keepable.keep();
+    shop.slots.giveBack(slot);
+    return scratch;
+  };
+  let settled = false;
+  try {
+    const { plan, registration, trees } = prepare(shop, resolved, { identity: slot.identity, scratch }, round);
+    const log = openStepLog(shop, node.key, drv, plan, round);
+    shop.emit({ kind: "started", key: node.key, drv, expectedMs: session.expectedMs.get(node.step.recipe.name) });
+    const { result, use } = await runLogged(shop, plan, log, options.signal);
+    onSandboxGone();
+    if (result.kind === "exited" && result.status === 0) {
+      settled = true;
+      return { registration, use, log: log.path, trees, discard, keep };
+    }
+    if (result.kind === "limit") shop.emit({ kind: "limit", key: node.key, limit: result.limit, value: result.value });
+    const directory = result.kind === "cancelled" ? undefined : keep();
+    const kept = directory === undefined ? undefined : { directory, enter: shop.sandbox.render(plan).enter };
+    if (kept !== undefined) {
+      settled = true;
+      shop.emit({ kind: "kept", key: node.key, ...kept });
+    }
+    throw buildFailure({ label, drv, log: log.path, tail: log.tail(), kept }, result);
+  } finally {
+    if (!settled) discard();
+  }
+}
+
+/** Everything that can be collected while the builder needs it. */
+function pinNeeds(shop: Workshop, { drv, derivation }: Resolved): void {
+  const [missing] = pin(shop, [...derivationReferences(derivation), drv]);
+  if (missing !== undefined) throw collected(missing);
+}
+
+interface Prepared {
+  readonly plan: SandboxPlan;
+  readonly registration: Registration;
+  readonly trees: Readonly<Record<string, string>>;
+}
+
+/** The plan, and what will be registered. The sandbox makes the directories. */
+function prepare(shop: Workshop, resolved: Resolved, place: RunPlace, round: number): Prepared {
+  const outputs = outputPlaces(resolved, place.scratch, round);
+  const plan = planFor(shop, resolved, place, outputs);
+  const { drv, derivation } = resolved;
+  const siblings = Object.values(outputs).map(({ path }) => path);
+  const inView = shop.store.closure([...derivation.inputs, ...derivation.sources]);
+  const candidates = Object.entries(outputs).map(([name, { path, physical }]) => {
+    const referenceCandidates = [...inView, ...siblings.filter((other) => other !== path)];
+    return [name, { physical, name: namePart(path), scratch: path, referenceCandidates, deriver: drv }] as const;
+  });
+  const trees = Object.fromEntries(Object.entries(outputs).map(([name, { physical }]) => [name, physical]));
+  return { plan, registration: { drv, outputs: Object.fromEntries(candidates) }, trees };
+}
+
+export interface RunPlace {
+  readonly identity: SandboxIdentity;
+  readonly scratch: string;
+}
+
+export type OutputPlaces = Readonly<Record<string, { readonly path: StorePath; readonly physical: string }>>;
+
+export function outputPlaces({ drv, derivation }: Resolved, scratch: string, round: number): OutputPlaces {
+  return Object.fromEntries(
+    derivation.outputs.map((name) => [name, { path: scratchPath(drv, name, round), physical: `${scratch}/outputs/${name}` }]),
+  );
+}
+
+/** Pure but for asking the store where the inputs are. */
+export function planFor(
+  shop: Pick<Workshop, "store" | "host">,
+  resolved: Resolved,
+  place: RunPlace,
+  outputs: OutputPlaces,
+): SandboxPlan {
+  const { drv, derivation } = resolved;
+  const { builder, buildRoot } = derivation;
+  const [program, ...words] = builder.argv;
+  if (program === undefined) throw new Error(`${drv} has no builder`);
+  return planSandbox({
+    hash: hashPart(drv),
+    name: derivation.name,
+    system: derivation.system,
+    root: buildRoot.kind === "world" ? { ...buildRoot, physical: shop.store.physical(buildRoot.path) } : buildRoot,
+    inputs: mountsOf(shop, [...derivation.inputs, ...derivation.sources]),
+    outputs,
+    scratch: place.scratch,
+    identity: place.identity,
+    network: derivation.network,
+    argv: [program, ...words],
+    env: builder.env,
+    cwd: builder.cwd,
+    limits: derivation.limits,
+  });
+}
+
+/** The closure, as what is mounted. */
+export function mountsOf({ store, host }: Pick<Workshop, "store" | "host">, paths: readonly StorePath[]) {
+  return store.closure(paths).map((path) => {
+    const physical = store.physical(path);
+    const type: "file" | "directory" = host.files.lstat(physical).type === "directory" ? "directory" : "file";
+    return { path, physical, type };
+  });
+}
+
+function openStepLog(shop: Workshop, key: string, drv: StorePath, plan: SandboxPlan, round: number): BuildLog {
+  const { uid, gid } = plan.identity;
+  return openLog(
+    shop.host.files,
+    logPath(shop.directories.log, drv, round === 0 ? "" : ".check"),
+    { drv, startedAtMs: shop.now(), user: `${uid}:${gid}`, hostname: plan.hostname },
+    {
+      onText: (text) => shop.emit({ kind: "output", key, text }),
+      onPhase: (phase) => shop.emit({ kind: "phase", key, phase }),
+    },
+  );
+}
+
+async function runLogged(
+  shop: Workshop,
+  plan: SandboxPlan,
+  log: BuildLog,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly result: SandboxResult; readonly use: SandboxUse }> {
+  try {
+    const run = await shop.sandbox.run(plan, {
+      onOutput: (chunk) => log.write(chunk),
+      ...(signal === undefined ? {} : { signal }),
+    });
+    log.end(`${outcomeOf(run.result)} after ${Math.round(run.use.durationMs)} ms`);
+    return run;
+  } catch (error) {
+    log.end(`the sandbox could not be set up: ${error instanceof Problem ? error.message : String(error)}`);
+    throw error;
+  }
+}
+
+function outcomeOf(result: SandboxResult): string {
+  switch (result.kind) {
+    case "exited":
+      return `ended with status ${result.status}`;
+    case "signalled":
+      return `ended by ${result.signal}`;
+    case "limit":
+      return `stopped at its limit ${result.limit}=${result.value}`;
+    case "cancelled":
+      return "cancelled";
+  }
+}

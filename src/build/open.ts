@@ -1,0 +1,76 @@
+/** A builder: what lives from its opening to its closing. */
+import { Problem } from "../base/index.ts";
+import type { Graph } from "../recipe/index.ts";
+import { type BuilderContext, type Session, type Workshop } from "./context.ts";
+import { lookUpAll, plannedSteps, rebuiltSteps } from "./dryrun.ts";
+import { logPath, readLog } from "./log.ts";
+import { openRecords } from "./records.ts";
+import { openSession, runBuild } from "./run.ts";
+import { openSlots, recoverSlots } from "./slots.ts";
+import type { Builder, BuildOptions } from "./types.ts";
+
+const LOOK_ONLY: BuildOptions = { jobs: 1, keepFailed: false, rebuild: false, check: false, dryRun: true };
+/** How often a build starts over because gc took what it was about to use. */
+const RESTARTS = 3;
+
+let opened = 0;
+
+export function openBuilder(context: BuilderContext): Builder {
+  const { host, ledger, sandbox, directories, now } = context;
+  opened += 1;
+  const owner = `${host.processIdentity}#${opened}`;
+  const isAlive = (holder: string): boolean => host.isAlive(holder.split("#", 1)[0] ?? holder);
+  const shop: Workshop = {
+    ...context,
+    records: openRecords(ledger),
+    slots: openSlots({ host, ledger, temporary: directories.temporary, owner, isAlive, now }),
+    owner,
+    isAlive,
+    pinned: new Set(),
+    making: new Map(),
+  };
+  let recovered = false;
+
+  async function recover(): Promise<void> {
+    if (recovered) return;
+    await recoverSlots(host, ledger, sandbox);
+    recovered = true;
+  }
+
+  async function look(graph: Graph): Promise<Session> {
+    const session = await openSession(shop, graph, LOOK_ONLY);
+    await lookUpAll(session);
+    return session;
+  }
+
+  return {
+    async build(graph, options) {
+      if (options.dryRun) {
+        const missing = plannedSteps(await look(graph)).filter(({ state }) => state !== "present");
+        if (missing.length > 0) throw wouldBuild(missing.map(({ name, version }) => `${name}-${version}`));
+      }
+      await recover();
+      for (let restarts = 0; ; restarts += 1) {
+        try {
+          return await runBuild(shop, graph, options);
+        } catch (error) {
+          if (!(error instanceof Problem) || error.code !== "E_COLLECTED" || restarts === RESTARTS) throw error;
+        }
+      }
+    },
+    plan: async (graph) => plannedSteps(await look(graph)),
+    whyRebuild: async (graph, goal) => rebuiltSteps(await look({ ...graph, goals: [goal] })),
+    readLog: (drv) => readLog(host.files, logPath(directories.log, drv)),
+    recover,
+    close: () => shop.slots.close(),
+  };
+}
+
+function wouldBuild(steps: readonly string[]): Problem {
+  return new Problem({
+    code: "E_DRY_RUN",
+    message: `nothing was to be built, and ${steps.length} of the steps would have to be`,
+    details: steps,
+    hint: "leave out --dry-run",
+  });
+}

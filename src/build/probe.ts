@@ -1,0 +1,82 @@
+/**
+ * The probe: the output's own program, run in a fresh sandbox that has nothing but the output's closure.
+ *
+ * What it printed is remembered by output and probe, so that an output is probed once. A probe that fails leaves the output in
+ * the store and is not remembered: the next build probes again.
+ */
+import { canonicalJson, hashPart, sha256, type StorePath } from "../base/index.ts";
+import { stepLabel } from "../recipe/index.ts";
+import { planSandbox } from "../sandbox/index.ts";
+import type { Resolved, Session } from "./context.ts";
+import { probeFailure } from "./failure.ts";
+import { plain } from "./log.ts";
+import { mountsOf } from "./make.ts";
+import type { StepNode } from "./nodes.ts";
+
+const PRINTED_MAX_BYTES = 64 * 1024;
+
+export function knownProbe({ shop }: Session, node: StepNode, out: StorePath): string | undefined {
+  const { probe } = node.step.recipe;
+  return probe === undefined ? undefined : shop.records.probe(out, probeKey(probe));
+}
+
+/** What it printed, without white space at its ends; undefined when the recipe has no probe. @throws Problem E_PROBE_FAILED */
+export async function probeOutput(
+  session: Session,
+  node: StepNode,
+  resolved: Resolved,
+  out: StorePath,
+): Promise<string | undefined> {
+  const { shop, options } = session;
+  const { probe } = node.step.recipe;
+  if (probe === undefined) return undefined;
+  const known = knownProbe(session, node, out);
+  if (known !== undefined) return known;
+  shop.emit({ kind: "probing", key: node.key });
+  const { derivation } = resolved;
+  const { buildRoot } = derivation;
+  const [program, ...words] = probe.argv;
+  const argv = [`${out}/${program ?? ""}`, ...words] as const;
+  const slot = shop.slots.take();
+  const id = hashPart(out).slice(0, 8);
+  const scratch = `${slot.directory}/${id}`;
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    const plan = planSandbox({
+      hash: hashPart(out),
+      name: derivation.name,
+      system: derivation.system,
+      root: buildRoot.kind === "world" ? { ...buildRoot, physical: shop.store.physical(buildRoot.path) } : buildRoot,
+      inputs: mountsOf(shop, [out]),
+      outputs: {},
+      scratch,
+      identity: slot.identity,
+      network: false,
+      argv,
+      env: {},
+      limits: derivation.limits,
+    });
+    const { result } = await shop.sandbox.run(plan, {
+      onOutput: (chunk) => {
+        if (size < PRINTED_MAX_BYTES) chunks.push(chunk.slice());
+        size += chunk.byteLength;
+      },
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+    const printed = plain(new TextDecoder().decode(Buffer.concat(chunks))).trim();
+    const isExpected = probe.expect === undefined || probe.expect.trim() === printed;
+    if (result.kind !== "exited" || result.status !== 0 || !isExpected) {
+      throw probeFailure({ label: stepLabel(node.step), out, argv, expect: probe.expect, printed, result });
+    }
+    shop.records.noteProbe(out, probeKey(probe), printed);
+    return printed;
+  } finally {
+    shop.host.files.removeTree(scratch);
+    shop.slots.giveBack(slot);
+  }
+}
+
+function probeKey(probe: { readonly argv: readonly string[]; readonly expect: string | undefined }): string {
+  return sha256(canonicalJson({ ...probe }));
+}
