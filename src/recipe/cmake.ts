@@ -10,7 +10,7 @@ export const cmakePrologue = "";
 
 export function cmakeBodies(options: CmakeFields): Bodies {
   return {
-    configure: `  cmake -S . -B "$top/cmake" -G 'Unix Makefiles' \\
+    configure: `  cmake -S . -B "$top/cmake" -G 'Unix Makefiles' --no-warn-unused-cli \\
     -DCMAKE_BUILD_TYPE=${options.buildType ?? "Release"} \\
     -DCMAKE_INSTALL_PREFIX="$out" -DCMAKE_INSTALL_LIBDIR=lib \\
     -DCMAKE_INSTALL_RPATH="$out/lib" -DCMAKE_INSTALL_RPATH_USE_LINK_PATH=ON \\

@@ -29,7 +29,8 @@ export class InvalidField extends Error {
 /** `subject` names the thing in the message: the recipe's name where it has one. */
 export function invalid(call: string, subject: string, site: Site, fault: Fault): Problem {
   const location = locationOf(site);
-  const field = fault.path.length === 0 ? subject : `${subject}: ${renderPath(fault.path)}`;
+  const separator = fault.path.length === 0 || typeof fault.path[0] === "number" ? "" : ": ";
+  const field = `${subject}${separator}${renderPath(fault.path)}`;
   return new Problem({
     code: "E_RECIPE_INVALID",
     message: `${field}: expected ${fault.expected}, found ${fault.found}`,

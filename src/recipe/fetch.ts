@@ -160,7 +160,7 @@ function checkFetch(call: string, site: Site, check: Check, options: unknown): v
 
 /** @throws Problem E_RECIPE_INVALID when the URL ends in nothing that can name a file */
 function nameFromUrl(first: string, site: Site): string {
-  const name = lastComponent(first.replace(/[?#].*$/, ""));
+  const name = lastComponent(new URL(first).pathname);
   checked("fetchurl", "fetchurl", site, () => {
     if (!STORE_NAME.test(name)) throw new Fault("`name`, because the first URL does not end in a usable file name", first);
   });

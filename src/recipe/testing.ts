@@ -1,0 +1,79 @@
+/** For tests: golden files, a resolution of made-up paths, generators of derivations. */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import fc from "fast-check";
+import { SCHEME, storePath, type StorePath, SYSTEMS } from "../base/index.ts";
+import type { Derivation, Resolution, Step } from "./types.ts";
+
+/** What a golden file says; `GARTH_GOLDEN=write` writes it anew. Fails where there is none. */
+export function golden(name: string, found: string): string {
+  const file = `${import.meta.dir}/golden/${name}`;
+  if (process.env["GARTH_GOLDEN"] === "write") {
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, found);
+  }
+  return existsSync(file) ? readFileSync(file, "utf8") : `(there is no ${file})`;
+}
+
+/** A store path that depends on its words alone. */
+export function pathOf(name: string, content = name): StorePath {
+  const digest = new Bun.CryptoHasher("sha256").update(content).digest("hex");
+  return storePath({ kind: "flat", sha256: digest, references: [] }, name);
+}
+
+/** Paths for everything a step asks for. `contents` says what differs from the name. */
+export function resolutionFor(step: Step, contents: Readonly<Record<string, string>> = {}): Resolution {
+  const { recipe } = step;
+  const path = (name: string) => pathOf(name, contents[name] ?? name);
+  return {
+    inputs: Object.fromEntries(
+      Object.entries(recipe.inputs).map(([name, input]) => {
+        const outputs = input.kind === "recipe" ? input.outputs : (input.choices[0]?.outputs ?? []);
+        return [name, Object.fromEntries(outputs.map((output) => [output, path(output === "out" ? name : `${name}-${output}`)]))];
+      }),
+    ),
+    sources: Object.fromEntries(Object.keys(recipe.sources).map((name) => [name, path(name)])),
+    world: recipe.buildRoot.kind === "world" ? path("world") : undefined,
+  };
+}
+
+const storeName = fc.stringMatching(/^[a-z][a-z0-9+._-]{0,12}$/);
+const anyPath = fc.tuple(storeName, fc.string()).map(([name, content]) => pathOf(name, content));
+const paths = fc.uniqueArray(anyPath, { maxLength: 4 }).map((list) => list.toSorted());
+const variable = fc.stringMatching(/^[A-Za-z_][A-Za-z0-9_]{0,8}$/);
+/** Whole characters only: a derivation has no lone surrogates. */
+const anyText = fc.string({ unit: "binary" });
+const limit = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER });
+
+/** Derivations as `parseDerivation` takes them. */
+export const derivations: fc.Arbitrary<Derivation> = fc.record(
+  {
+    scheme: fc.constant(SCHEME),
+    name: storeName,
+    version: fc.oneof(fc.constant(""), fc.stringMatching(/^[0-9][0-9.]{0,5}$/)),
+    system: fc.constantFrom(...SYSTEMS),
+    builder: fc.record({
+      argv: fc.array(anyText, { minLength: 1, maxLength: 4 }),
+      env: fc.dictionary(variable, anyText, { maxKeys: 5 }),
+      cwd: fc.constant("/build"),
+    }),
+    inputs: paths,
+    sources: paths,
+    outputs: fc.uniqueArray(variable, { minLength: 1, maxLength: 3 }),
+    buildRoot: fc.oneof(
+      anyPath.map((path) => ({ kind: "world" as const, path })),
+      fc.array(fc.constantFrom("/bin", "/usr", "/lib")).map((list) => ({ kind: "host" as const, paths: list })),
+    ),
+    network: fc.constant(false),
+    limits: fc.record({
+      wallClockMs: limit,
+      silenceMs: limit,
+      memoryBytes: limit,
+      processes: limit,
+      openFiles: limit,
+      outputBytes: limit,
+      logBytes: limit,
+    }),
+  },
+  { noNullPrototype: true },
+);
