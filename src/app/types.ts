@@ -1,11 +1,11 @@
 /** What the command line and the daemon get: every room wired to one root, opened when first asked for. */
-import type { Emit } from "../base/index.ts";
-import type { Builder, BuildEvent } from "../build/index.ts";
+import type { Emit, System } from "../base/index.ts";
+import type { Builder, BuildEvent, StepResult } from "../build/index.ts";
 import type { Effective } from "../config/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
-import type { Project } from "../project/index.ts";
-import type { Receipts } from "../receipt/index.ts";
+import type { Goals, Project } from "../project/index.ts";
+import type { ReceiptFields, Receipts } from "../receipt/index.ts";
 import type { Sandbox } from "../sandbox/index.ts";
 import type { Ship } from "../ship/index.ts";
 import type { Store } from "../store/index.ts";
@@ -22,9 +22,10 @@ export interface Garth {
   readonly host: Host;
   readonly places: Places;
   readonly receipts: Receipts;
+  readonly system: System;
   /** The effective settings and where each came from. */
   settings(): Promise<Effective>;
-  /** Opens garth.db and the store, and undoes what dead processes left. */
+  /** Opened at first use, as are the store and the sandbox; what dead processes left is undone then. */
   readonly ledger: Ledger;
   readonly store: Store;
   readonly sandbox: Sandbox;
@@ -32,5 +33,10 @@ export interface Garth {
   ship(emit: Emit<BuildEvent>): Ship;
   /** A project file, a directory that holds a garth.ts, or undefined for ./garth.ts. */
   loadProject(file?: string): Promise<Project>;
-  close(): void;
+  /** `FILE#NAME` references, all of one graph; none means every recipe of ./garth.ts. */
+  goals(refs: readonly string[]): Promise<Goals>;
+  buildReceipt(result: StepResult): ReceiptFields;
+  /** A copy of a receipt where the caller wants it, and FILE.json. */
+  writeReceipt(file: string, fields: ReceiptFields): void;
+  close(): Promise<void>;
 }

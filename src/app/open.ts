@@ -1,0 +1,88 @@
+import { type Builder, BUILD_MIGRATION, buildReceipt, openBuilder } from "../build/index.ts";
+import { loadSettings } from "../config/index.ts";
+import { localHost } from "../host/index.ts";
+import { type Ledger, openLedger } from "../ledger/index.ts";
+import { loadProject, resolveGoals } from "../project/index.ts";
+import { openReceipts, writeReceiptFile } from "../receipt/index.ts";
+import { openSandbox, type Sandbox } from "../sandbox/index.ts";
+import { openShip, SHIP_MIGRATION } from "../ship/index.ts";
+import { openStore, type Store, STORE_MIGRATION } from "../store/index.ts";
+import { placesFor } from "./places.ts";
+import type { Garth, OpenOptions } from "./types.ts";
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+/** Opens nothing yet but the door to this machine; everything else is opened when it is first asked for. */
+export function openGarth(options: OpenOptions): Garth {
+  const { env, workingDirectory } = options;
+  const host = localHost();
+  const { system, isRoot } = host;
+  const places = placesFor({ root: options.root, env, isRoot, system, workingDirectory });
+  const receipts = openReceipts(host, places.receipts);
+  const now = (): number => Date.now();
+  const builders: Builder[] = [];
+  let ledger: Ledger | undefined;
+  let store: Store | undefined;
+  let sandbox: Sandbox | undefined;
+
+  const openedLedger = (): Ledger => {
+    if (ledger === undefined) {
+      host.files.makeDirectory(places.state, { parents: true });
+      ledger = openLedger(places.ledger, [STORE_MIGRATION, BUILD_MIGRATION, SHIP_MIGRATION]);
+    }
+    return ledger;
+  };
+  const openedStore = (): Store => {
+    if (store === undefined) {
+      store = openStore({ host, ledger: openedLedger(), storeDirectory: places.store, stateDirectory: places.state, now });
+      store.recover();
+    }
+    return store;
+  };
+  const openedSandbox = (): Sandbox => (sandbox ??= openSandbox(host));
+
+  const garth: Garth = {
+    host,
+    places,
+    receipts,
+    system,
+    settings: () => {
+      const repositoryKey = `${places.keys}/repository.pem`;
+      const defaults = { jobs: host.processors, keepGoing: false, repositoryKey, gcOlderThanMs: 30 * DAY_MS };
+      return loadSettings(host, places.configuration, defaults, env);
+    },
+    get ledger() {
+      return openedLedger();
+    },
+    get store() {
+      return openedStore();
+    },
+    get sandbox() {
+      return openedSandbox();
+    },
+    builder: (emit) => {
+      const { temporary, log, distfiles } = places;
+      const directories = { temporary, log, distfiles };
+      const parts = { host, store: openedStore(), ledger: openedLedger(), sandbox: openedSandbox(), directories };
+      const builder = openBuilder({ ...parts, emit, now });
+      builders.push(builder);
+      return builder;
+    },
+    ship: (emit) => {
+      const parts = { host, store: openedStore(), ledger: openedLedger(), receipts, repositories: places.repositories };
+      const { builder, loadProject: load } = garth;
+      return openShip({ ...parts, system, now, builder, loadProject: load }, emit);
+    },
+    loadProject: (file) => loadProject(host, { file, workingDirectory, cacheDirectory: `${places.state}/cache` }),
+    goals: (refs) => resolveGoals(host, (file) => garth.loadProject(file), refs, system),
+    buildReceipt: (result) => buildReceipt(result, openedStore()),
+    writeReceipt: (file, fields) => writeReceiptFile(host, file, fields),
+    close: async () => {
+      for (const builder of builders) builder.close();
+      await sandbox?.close();
+      store?.close();
+      ledger?.close();
+    },
+  };
+  return garth;
+}

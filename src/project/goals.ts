@@ -1,0 +1,76 @@
+/** From references as they were typed to one graph and the steps they mean. */
+import { Problem, type System } from "../base/index.ts";
+import type { Host } from "../host/index.ts";
+import type { Buildable, Graph, Step } from "../recipe/index.ts";
+import { buildablesOf, parseReference, projectGraph } from "./reference.ts";
+import type { Project } from "./types.ts";
+
+/** One thing that was asked for: the reference as typed, the name it has, the step that makes it. */
+export interface Goal {
+  readonly ref: string;
+  readonly name: string;
+  readonly key: string;
+}
+
+export interface Goals {
+  readonly graph: Graph;
+  readonly named: readonly Goal[];
+}
+
+interface Wanted {
+  readonly ref: string;
+  readonly name: string;
+  readonly value: Buildable;
+}
+
+/**
+ * No references at all mean every recipe of the default project file. Each file is loaded once, and its recipes are lowered in
+ * its own directory, so that two projects keep their own worlds.
+ *
+ * @throws Problem E_BAD_REFERENCE, E_UNKNOWN_NAME, E_NOT_BUILDABLE, E_RECIPE_INVALID, E_CYCLE, and those of loading
+ */
+export async function resolveGoals(
+  host: Host,
+  load: (file: string | undefined) => Promise<Project>,
+  refs: readonly string[],
+  system: System,
+): Promise<Goals> {
+  const byFile = new Map<string, { readonly project: Project; readonly wanted: Wanted[] }>();
+  for (const ref of refs.length === 0 ? [undefined] : refs) {
+    const { file, name } = ref === undefined ? { file: undefined, name: undefined } : parseReference(ref);
+    const key = file ?? "";
+    const entry = byFile.get(key) ?? { project: await load(file), wanted: [] };
+    byFile.set(key, entry);
+    for (const value of buildablesOf(entry.project, name)) {
+      entry.wanted.push({ ref: ref ?? value.name, name: name ?? value.name, value });
+    }
+  }
+  const parts = [...byFile.values()].map(({ project, wanted }) => lowered(host, project, wanted, system));
+  const [only] = parts;
+  return parts.length === 1 && only !== undefined ? only : joined(parts);
+}
+
+function lowered(host: Host, project: Project, wanted: readonly Wanted[], system: System): Goals {
+  const graph = projectGraph(
+    host,
+    project,
+    wanted.map(({ value }) => value),
+    system,
+  );
+  const named = wanted.map(({ ref, name, value }, index) => {
+    // Two references to one step leave fewer goals than references; then each is asked for by itself.
+    const goals =
+      graph.goals.length === wanted.length ? graph.goals.slice(index) : projectGraph(host, project, [value], system).goals;
+    const [key] = goals;
+    if (key === undefined) throw new Problem({ code: "E_NOT_BUILDABLE", message: `${ref} gives no step`, exit: 2 });
+    return { ref, name, key };
+  });
+  return { graph, named };
+}
+
+function joined(parts: readonly Goals[]): Goals {
+  const byKey = new Map<string, Step>();
+  for (const { graph } of parts) for (const step of graph.steps) byKey.set(step.key, step);
+  const goals = [...new Set(parts.flatMap(({ graph }) => graph.goals))];
+  return { graph: { steps: [...byKey.values()], byKey, goals }, named: parts.flatMap(({ named }) => named) };
+}

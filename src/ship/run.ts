@@ -1,0 +1,320 @@
+/** Carries the line out, stage by stage; a stage that has nothing to do says so. */
+import { type Emit, Problem, sha256, type StorePath, type System } from "../base/index.ts";
+import { type Builder, type BuildEvent, buildReceipt, type BuildResult, type StepResult } from "../build/index.ts";
+import type { Host } from "../host/index.ts";
+import type { Ledger } from "../ledger/index.ts";
+import { type Abi, abiString, describePackage, type PackageDeclaration, type RepositoryDeclaration } from "../pkg/index.ts";
+import { type Project, projectGraph } from "../project/index.ts";
+import type { ReceiptFields, Receipts } from "../receipt/index.ts";
+import { type Buildable, stepLabel } from "../recipe/index.ts";
+import {
+  abiOfSystem,
+  createPackages,
+  fingerprintOf,
+  generateKey,
+  loadKey,
+  directorySource,
+  prune,
+  publicKeyFile,
+  publish,
+  readRepository,
+  type SigningKey,
+  verifyRepository,
+} from "../repository/index.ts";
+import type { Store } from "../store/index.ts";
+import { type Line, type MadePackage, packageKey, planLine, repositoryKey } from "./plan.ts";
+import { noteResult, readFields, readPackages, resultOf } from "./records.ts";
+import type { Ship, ShipReport, ShipRequest, StageName, StageReport } from "./types.ts";
+
+export interface ShipContext {
+  readonly host: Host;
+  readonly store: Store;
+  readonly ledger: Ledger;
+  readonly receipts: Receipts;
+  /** `repos/` of the state directory. */
+  readonly repositories: string;
+  readonly system: System;
+  readonly now: () => number;
+  readonly builder: (emit: Emit<BuildEvent>) => Builder;
+  readonly loadProject: (file: string | undefined) => Promise<Project>;
+}
+
+/** What a stage hands back; how long it took and that it is reported is the line's affair. */
+interface Outcome<Result> {
+  readonly how: StageReport["how"];
+  readonly summary: string;
+  readonly receipts: readonly string[];
+  readonly result: Result;
+}
+
+interface Shipping {
+  readonly context: ShipContext;
+  readonly request: ShipRequest;
+  readonly project: Project;
+  readonly line: Line;
+}
+
+export function openShip(context: ShipContext, emit: Emit<BuildEvent>): Ship {
+  return { run: (request) => ship(context, request, emit) };
+}
+
+async function ship(context: ShipContext, request: ShipRequest, emit: Emit<BuildEvent>): Promise<ShipReport> {
+  const stages: StageReport[] = [];
+  const stage = async <Result>(name: StageName, work: () => Promise<Outcome<Result>>): Promise<Result> => {
+    request.signal?.throwIfAborted();
+    const started = performance.now();
+    const { result, ...outcome } = await work();
+    const report: StageReport = { stage: name, ...outcome, durationMs: performance.now() - started };
+    stages.push(report);
+    request.onStage(report);
+    return result;
+  };
+
+  const { project, line } = await stage("recipe", () => recipeStage(context, request));
+  const shipping: Shipping = { context, request, project, line };
+  const built = await stage("build", () => buildStage(shipping, emit));
+  const made = new Map<PackageDeclaration<Buildable>, readonly MadePackage[]>();
+  let final = built.fields;
+  for (const declaration of line.packages) {
+    const output = built.outputs.get(declaration.source);
+    if (output === undefined) throw new Error(`${declaration.source.name} was left out of the build`);
+    const packaged = await stage("package", () => packageStage(shipping, declaration, output));
+    made.set(declaration, packaged.packages);
+    final = packaged.fields;
+  }
+  for (const declaration of line.repositories) {
+    const packages = declaration.packages.flatMap((each) => made.get(each) ?? []);
+    final = await stage("repository", () => repositoryStage(shipping, declaration, packages));
+  }
+  return { project: project.file, stages, final };
+}
+
+async function recipeStage(context: ShipContext, request: ShipRequest): Promise<Outcome<{ project: Project; line: Line }>> {
+  const project = await context.loadProject(request.file);
+  const line = planLine(project);
+  if (line.goals.length === 0) {
+    throw new Problem({
+      code: "E_NOTHING_TO_SHIP",
+      message: `${project.file} exports no recipe, package or repository`,
+      hint: 'start with: import { autotools } from "garth"; export const hello = autotools({ ... });',
+      exit: 2,
+    });
+  }
+  const counted = [
+    `${line.goals.length} ${line.goals.length === 1 ? "recipe" : "recipes"}`,
+    `${line.packages.length} ${line.packages.length === 1 ? "package" : "packages"}`,
+    `${line.repositories.length} ${line.repositories.length === 1 ? "repository" : "repositories"}`,
+  ].join(", ");
+  const fields = { project_file: project.file, project_sha256: project.digest, type_check: project.typeCheck };
+  return {
+    how: project.typeCheck === "checked" ? "done" : "unchanged",
+    summary: `${project.file}: ${counted}`,
+    receipts: [context.receipts.keep("recipe", sha256(project.file).slice(0, 12), fields)],
+    result: { project, line },
+  };
+}
+
+interface Built {
+  readonly outputs: ReadonlyMap<Buildable, StepResult>;
+  readonly fields: ReceiptFields;
+}
+
+async function buildStage(shipping: Shipping, emit: Emit<BuildEvent>): Promise<Outcome<Built>> {
+  const { context, request, project, line } = shipping;
+  const { host, store, receipts, system } = context;
+  const graph = projectGraph(host, project, line.goals, system);
+  const builder = context.builder(emit);
+  const { jobs, keepGoing, keepFailed, signal } = request;
+  const options = { jobs, keepGoing, keepFailed, rebuild: false, check: false, dryRun: false, ...(signal && { signal }) };
+  const result = await builder.build(graph, options);
+  const outputs = new Map<Buildable, StepResult>();
+  for (const goal of line.goals) {
+    const [key] = projectGraph(host, project, [goal], system).goals;
+    const step = key === undefined ? undefined : result.goals.get(key);
+    if (step === undefined) throw new Error(`the builder left out ${goal.name}`);
+    outputs.set(goal, step);
+  }
+  const results = [...outputs.values()];
+  const kept = results.map((step) => {
+    const label = stepLabel(step.step);
+    for (const [name, path] of Object.entries(step.outputs)) store.addRoot(rootName(project, label, name), path);
+    const fields = buildReceipt(step, store);
+    return { name: receipts.keep("build", label, fields), fields };
+  });
+  return {
+    how: wasBuilt(result) ? "done" : "unchanged",
+    summary: results
+      .map((step) => `${stepLabel(step.step)} -> ${step.outputs["out"] ?? Object.values(step.outputs).join(" ")}`)
+      .join("; "),
+    receipts: kept.map(({ name }) => name),
+    result: { outputs, fields: kept.at(-1)?.fields ?? {} },
+  };
+}
+
+function wasBuilt(result: BuildResult): boolean {
+  return result.steps.some((step) => step.how === "built");
+}
+
+/** What was shipped stays, against gc, until the same project ships something else under the same name. */
+function rootName(project: Project, label: string, part: string): string {
+  return `ship-${sha256(project.file).slice(0, 12)}-${label}-${part}`;
+}
+
+interface Packaged {
+  readonly packages: readonly MadePackage[];
+  readonly fields: ReceiptFields;
+}
+
+async function packageStage(
+  shipping: Shipping,
+  declaration: PackageDeclaration<Buildable>,
+  built: StepResult,
+): Promise<Outcome<Packaged>> {
+  const { context, project } = shipping;
+  const { store, ledger, receipts } = context;
+  const output = built.outputs[declaration.output ?? "out"];
+  const { recipe } = built.step;
+  if (output === undefined) {
+    throw new Problem({
+      code: "E_BAD_PACKAGE",
+      message: `the package ${declaration.name ?? recipe.name} is of the output ${declaration.output}, which ${recipe.name} does not have`,
+      hint: `it has ${recipe.outputs.join(", ")}`,
+      where: project.file,
+      exit: 2,
+    });
+  }
+  const description = describePackage(declaration, recipe);
+  const abi = abiOf(context, built);
+  const key = packageKey(description, output, abiString(abi));
+  const before = readPackages(resultOf(ledger, key));
+  const isThere = before !== undefined && before.every(({ path }) => store.isValid(path));
+  const packages = isThere ? before : await makePackages(context, { description, output, abi });
+  if (!isThere) noteResult(ledger, key, packages, context.now());
+  const goal = packages.at(-1);
+  if (goal === undefined) throw new Error(`no package was made of ${output}`);
+  for (const each of packages) store.addRoot(rootName(project, `${goal.name}-package`, each.name), each.path);
+  const fields = {
+    pkg_path: goal.path,
+    pkg_sha256: goal.sha256,
+    pkg_name: goal.name,
+    pkg_version: goal.version,
+    out_path: output,
+    abi: abiString(abi),
+    package_count: String(packages.length),
+    packages: packages.map(({ path }) => path).join(" "),
+  };
+  return {
+    how: isThere ? "unchanged" : "done",
+    summary: `${goal.name}-${goal.version}.pkg for ${abiString(abi)}, ${packages.length - 1} item packages`,
+    receipts: [receipts.keep("package", `${goal.name}-${goal.version}`, fields)],
+    result: { packages, fields },
+  };
+}
+
+/** The system a package is for is that of the root it was built in. */
+function abiOf({ host, store }: ShipContext, { derivation }: StepResult): Abi {
+  return abiOfSystem(host, derivation.buildRoot.kind === "world" ? store.physical(derivation.buildRoot.path) : "/");
+}
+
+async function makePackages(
+  { host, store }: ShipContext,
+  what: Pick<Parameters<typeof createPackages>[2], "description" | "output" | "abi">,
+): Promise<readonly MadePackage[]> {
+  const directory = host.files.makeTemporaryDirectory(`${store.temporaryDirectory}/package-`);
+  try {
+    const created = await createPackages(host, store, { ...what, directory });
+    const packages: MadePackage[] = [];
+    for (const { file, manifest, sha256: digest } of created) {
+      const { name, version } = manifest;
+      const item = await store.addFixed(file, packageItemName(name, version), { form: "flat", sha256: digest });
+      packages.push({ name, version, path: item.path, sha256: digest });
+    }
+    return packages;
+  } finally {
+    host.files.removeTree(directory);
+  }
+}
+
+/** pkg allows `,` in a version and `@` in a name; a store item's name has neither. */
+function packageItemName(name: string, version: string): string {
+  return `${name}-${version}.pkg`.replaceAll(/[^A-Za-z0-9+._?=-]/g, "_");
+}
+
+async function repositoryStage(
+  shipping: Shipping,
+  declaration: RepositoryDeclaration<Buildable>,
+  packages: readonly MadePackage[],
+): Promise<Outcome<ReceiptFields>> {
+  const { context, request } = shipping;
+  const { host, ledger, receipts } = context;
+  const directory = `${context.repositories}/${declaration.name}`;
+  const signing = host.files.exists(request.keyFile)
+    ? loadKey(host, request.keyFile, [directory])
+    : await generateKey(host, request.keyFile);
+  const key = repositoryKey(declaration, directory, fingerprintOf(signing.publicPem), packages);
+  const before = readFields(resultOf(ledger, key));
+  const isThere = before !== undefined && (await publishedCatalogue(context, directory, signing)) === before["catalogue_sha256"];
+  const fields = isThere ? before : await publishPackages({ ...shipping, declaration, directory, packages, signing });
+  if (!isThere) noteResult(ledger, key, fields, context.now());
+  return {
+    how: isThere ? "unchanged" : "done",
+    summary: `${directory}: ${fields["package_count"]} packages, signed`,
+    receipts: [receipts.keep("repository", declaration.name, fields)],
+    result: fields,
+  };
+}
+
+/** The digest of the catalogue that clients are given now, or undefined when there is none that this key signed. */
+async function publishedCatalogue(
+  { host, now }: ShipContext,
+  directory: string,
+  signing: SigningKey,
+): Promise<string | undefined> {
+  if (!host.files.exists(directory)) return undefined;
+  try {
+    const trust = { mode: "pubkey", publicPem: signing.publicPem } as const;
+    return (await readRepository(host, directorySource(host, directory), { trust, nowMs: now() })).catalogue.catalogueSha256;
+  } catch (error) {
+    // Whatever is wrong with it, publishing looks at it again and either mends it or says what it is.
+    if (error instanceof Problem) return undefined;
+    throw error;
+  }
+}
+
+interface Publishing extends Shipping {
+  readonly declaration: RepositoryDeclaration<Buildable>;
+  readonly directory: string;
+  readonly packages: readonly MadePackage[];
+  readonly signing: SigningKey;
+}
+
+/** Published, thinned out, and read back as a client would before anybody is told. */
+async function publishPackages(publishing: Publishing): Promise<ReceiptFields> {
+  const { context, request, declaration, directory, packages, signing } = publishing;
+  const { host, store } = context;
+  const { keyFile } = request;
+  const add = packages.map(({ path }) => store.physical(path));
+  await publish(host, { directory, add, keyFile, nowMs: context.now() });
+  const report = await prune(host, { directory, keyFile, keepVersions: declaration.keepVersions, nowMs: context.now() });
+  const trust = { mode: "pubkey", publicPem: signing.publicPem } as const;
+  const check = await verifyRepository(host, directorySource(host, directory), { trust, nowMs: context.now() });
+  if (check.bad.length > 0) {
+    throw new Problem({
+      code: "E_REPOSITORY_UNSOUND",
+      message: `the repository ${declaration.name} was published, and does not read back whole`,
+      details: check.bad.map(({ package: name, problem }) => `${name}: ${problem.message}`),
+      where: directory,
+      hint: `garth repo verify ${directory}`,
+    });
+  }
+  return {
+    repo_path: directory,
+    abi: report.abi,
+    package_count: String(check.packageCount),
+    catalogue_sha256: check.catalogueSha256,
+    signature_type: report.signatureType,
+    public_key_sha256: report.publicKeySha256,
+    public_key: publicKeyFile(keyFile),
+    packages: packages.map(({ name, version }) => `${name}-${version}`).join(" "),
+  };
+}
