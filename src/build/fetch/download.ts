@@ -6,8 +6,6 @@
  *
  * Limits: http, https and file; no credentials beyond those in the URL; a transfer is picked up at most twice.
  */
-import { createHash, type Hash } from "node:crypto";
-import { rootCertificates } from "node:tls";
 import { isErrno } from "../../host/index.ts";
 import { eachChunk } from "./distfiles.ts";
 import { diskProblem, interrupted, throwIfAborted } from "./problems.ts";
@@ -27,7 +25,7 @@ type Context = Pick<FetchContext, "host" | "signal" | "timeouts">;
 
 interface Transfer {
   readonly descriptor: number;
-  digests: { readonly sha256: Hash; readonly sha512: Hash };
+  digests: { readonly sha256: Bun.CryptoHasher; readonly sha512: Bun.CryptoHasher };
   receivedBytes: number;
   /** The strong validator that the server gave, for `If-Range`. */
   validator: string | undefined;
@@ -63,7 +61,7 @@ function failed(reason: string): Download {
 }
 
 function newDigests(): Transfer["digests"] {
-  return { sha256: createHash("sha256"), sha512: createHash("sha512") };
+  return { sha256: new Bun.CryptoHasher("sha256"), sha512: new Bun.CryptoHasher("sha512") };
 }
 
 function take(context: Context, transfer: Transfer, chunk: Uint8Array): void {
@@ -161,7 +159,7 @@ async function ask(context: Context, url: string, transfer: Transfer, signal: Ab
       redirect: "manual",
       // Some servers call a .tar.gz "content-encoding: gzip"; the file is wanted as it lies there.
       decompress: false,
-      ...(place.startsWith("https:") ? { tls: { ca: certificates(context) } } : {}),
+      ...(place.startsWith("https:") ? { tls: { ca: await certificates(context) } } : {}),
     });
     const location = response.headers.get("location");
     if (![301, 302, 303, 307, 308].includes(response.status) || location === null) return response;
@@ -183,15 +181,16 @@ function networkReason(error: unknown, url: string): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-let known: string[] | undefined;
+let known: readonly string[] | undefined;
 
 /** The runtime's list of authorities and the machine's. Read at the first https only: it is some 200 KB of text. */
-function certificates(context: Context): string[] {
-  known ??= [
-    ...rootCertificates,
-    ...CERTIFICATE_FILES.filter((path) => context.host.files.exists(path)).map((path) => context.host.files.readText(path)),
-  ];
-  return known;
+async function certificates(context: Context): Promise<string[]> {
+  if (known === undefined) {
+    const { rootCertificates } = await import("node:tls");
+    const { files } = context.host;
+    known = [...rootCertificates, ...CERTIFICATE_FILES.filter((path) => files.exists(path)).map((path) => files.readText(path))];
+  }
+  return [...known];
 }
 
 interface Clock {

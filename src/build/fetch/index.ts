@@ -14,14 +14,10 @@
  */
 import type { StorePath } from "../../base/index.ts";
 import type { Fetch } from "../../recipe/index.ts";
-import { debianSource } from "./debian.ts";
 import { rememberedPath, sweepParts } from "./distfiles.ts";
-import { fetchGit } from "./git.ts";
-import { npmTarball } from "./npm.ts";
 import { expectedFetchPath, fetchKey } from "./plan.ts";
 import { localTreePath } from "./tree.ts";
 import type { FetchContext, Fetched } from "./types.ts";
-import { fetchUrl } from "./url.ts";
 
 export { expectedFetchPath } from "./plan.ts";
 export { localTreePath } from "./tree.ts";
@@ -48,14 +44,15 @@ export async function realiseFetch(context: FetchContext, fetch: Fetch): Promise
   if (known !== undefined && context.store.isValid(known)) return { path: known, from: "store" };
   context.host.files.makeDirectory(context.distfiles, { parents: true });
   sweepParts(context);
+  // A command that finds everything in the store loads none of these.
   switch (fetch.fetcher) {
     case "fetchurl":
-      return fetchUrl(context, fetch);
+      return (await import("./url.ts")).fetchUrl(context, fetch);
     case "fetchGit":
-      return fetchGit(context, fetch);
+      return (await import("./git.ts")).fetchGit(context, fetch);
     case "debianSource":
-      return debianSource(context, fetch);
+      return (await import("./debian.ts")).debianSource(context, fetch);
     case "npmTarball":
-      return npmTarball(context, fetch);
+      return (await import("./npm.ts")).npmTarball(context, fetch);
   }
 }

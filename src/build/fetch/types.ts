@@ -27,7 +27,7 @@ export interface FetchContext {
   readonly system: System;
   readonly emit: Emit<FetchEvent>;
   readonly signal?: AbortSignal;
-  /** Proxies and credentials of the caller: HOME, *_proxy, SSH_AUTH_SOCK, npm_config_*. Default: those of this process. */
+  /** Proxies and credentials of the caller: HOME, *_proxy, SSH_AUTH_SOCK, npm_config_*. Default: none. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly timeouts?: Timeouts;
 }

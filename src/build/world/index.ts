@@ -15,9 +15,20 @@
  * processes in namespaces of its own, which end with it, and it ends with its parent.
  *
  * Limits: made on Linux only, as root, or without root where newuidmap(1) works; foreign architectures need binfmt and QEMU.
+ */
+import type { WorldSource } from "../../recipe/index.ts";
+import type { RealisedWorld, WorldContext } from "./types.ts";
+
+export { knownWorldPath, readLock } from "./known.ts";
+export type { RealisedWorld, WorldContext, WorldEvent } from "./types.ts";
+
+/**
+ * Makes the world a valid store item. Emits world-changed, fetch-started, fetch-failed, world-started, world-finished.
  *
  * @throws Problem E_LOCK_MISSING, E_LOCK_STALE, E_LOCK_INVALID, E_NO_DEBIAN_SOURCES, E_APT_UPDATE, E_WORLD_UNSOLVABLE, E_PIN_GONE,
- *   E_FETCH_FAILED, E_HASH_MISMATCH, E_WORLD_FAILED, E_TOOL_MISSING, E_WORLD_UNSUPPORTED, E_INTERRUPTED
+ *   E_FETCH_FAILED, E_HASH_MISMATCH, E_WORLD_FAILED, E_TOOL_MISSING, E_WORLD_UNSUPPORTED, E_NO_SPACE, E_INTERRUPTED
  */
-export { knownWorldPath, readLock, realiseWorld } from "./realise.ts";
-export type { RealisedWorld, WorldContext, WorldEvent } from "./types.ts";
+export async function realiseWorld(context: WorldContext, world: WorldSource): Promise<RealisedWorld> {
+  const { realise } = await import("./realise.ts");
+  return realise(context, world);
+}

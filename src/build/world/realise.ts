@@ -1,12 +1,10 @@
-/** A world as a store item: known from its lock, or made. */
+/** A world as a store item: acquired, made, registered. */
 import { namePart, Problem, type StorePath } from "../../base/index.ts";
-import { isErrno } from "../../host/index.ts";
 import { derivationPath, derivationText, type WorldSource } from "../../recipe/index.ts";
 import {
   debianArchitecture,
   diffLocks,
   lockAnswers,
-  parseLock,
   worldIdentity,
   worldItemName,
   type WorldLock,
@@ -15,34 +13,13 @@ import {
 import { sweepParts, writeAtomically } from "../fetch/distfiles.ts";
 import { withScratch } from "../fetch/scratch.ts";
 import { acquireDebs, type DebFiles } from "./acquire.ts";
+import { madeBefore, type Reader, readLock } from "./known.ts";
 import { makeTree } from "./make.ts";
 import { resolveWorld } from "./resolve.ts";
 import type { RealisedWorld, WorldContext } from "./types.ts";
 
-type Reader = Pick<WorldContext, "host" | "store" | "system">;
-
-/** The lock as it lies there; undefined when there is none. @throws Problem E_LOCK_INVALID */
-export function readLock(context: Pick<WorldContext, "host">, world: WorldSource): WorldLock | undefined {
-  try {
-    return parseLock(context.host.files.readText(world.lock), world.lock);
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined;
-    throw error;
-  }
-}
-
-function madeBefore(context: Reader, world: WorldSource, lock: WorldLock): StorePath | undefined {
-  return context.store.realisation(derivationPath(worldIdentity(world, lock, context.system)))?.["out"];
-}
-
-/** The world's path, when its lock answers and it was made before and is valid. Reads one file, runs nothing. */
-export function knownWorldPath(context: Reader, world: WorldSource): StorePath | undefined {
-  const lock = readLock(context, world);
-  return lock !== undefined && lockAnswers(lock, world, context.system) ? madeBefore(context, world, lock) : undefined;
-}
-
 /** @throws Problem see index.ts */
-export async function realiseWorld(context: WorldContext, world: WorldSource): Promise<RealisedWorld> {
+export async function realise(context: WorldContext, world: WorldSource): Promise<RealisedWorld> {
   const lock = readLock(context, world);
   const isAnswered = lock !== undefined && lockAnswers(lock, world, context.system);
   if (world.policy === "strict" && !isAnswered) throw lock === undefined ? noLock(world) : staleLock(context, world, lock);
