@@ -118,13 +118,13 @@ function lookUpSteps(session: Session, steps: readonly { readonly key: string; r
   writeDerivations(session, unknown);
 }
 
-export function writeDerivations(session: Session, resolved: readonly Resolved[]): void {
-  const { store } = session.shop;
-  const missing = resolved.filter(({ drv }) => !store.isValid(drv));
-  if (missing.length === 0) return;
-  store.addTexts(
-    missing.map(({ drv, derivation, text }) => ({ name: namePart(drv), text, references: derivationReferences(derivation) })),
-  );
+/** Those whose references are all there; one that refers to something collected is written when that was built again. */
+export function writeDerivations({ shop: { store } }: Pick<Session, "shop">, resolved: readonly Resolved[]): void {
+  const missing = resolved
+    .filter(({ drv }) => !store.isValid(drv))
+    .map(({ drv, derivation, text }) => ({ name: namePart(drv), text, references: derivationReferences(derivation) }))
+    .filter(({ references }) => references.every((path) => store.isValid(path)));
+  if (missing.length > 0) store.addTexts(missing);
 }
 
 /** Whether they are others than before. */

@@ -89,7 +89,7 @@ export async function runOnce(
   onSandboxGone: () => void,
 ): Promise<SandboxRun> {
   const { shop, options } = session;
-  const { drv, derivation } = resolved;
+  const { drv } = resolved;
   const label = stepLabel(node.step);
   const slot = shop.slots.take();
   const id = hashPart(drv).slice(0, 8);

@@ -140,7 +140,7 @@ async function perform(session: Session, key: string, ring: () => void): Promise
 }
 
 async function performStep(session: Session, node: StepNode, ring: () => void): Promise<void> {
-  const { shop, plan, options } = session;
+  const { shop, plan } = session;
   const resolved = resolvedOf(session, node.key);
   const other = shop.making.get(resolved.drv);
   if (other !== undefined) return parkUntil(session, node, other);
