@@ -10,8 +10,8 @@ export function autotoolsBodies(options: AutotoolsFields): Bodies {
   const makeFlags = words(options.makeFlags ?? []);
   return {
     configure: `  ./configure --prefix="$out"${words(options.configureFlags ?? [])}`,
-    build: `  "$make" -j"$cores"${makeFlags}`,
-    check: `  "$make" -j"$cores"${makeFlags} VERBOSE=1 ${quote(options.checkTarget ?? "check")}`,
-    install: `  "$make"${makeFlags}${words(options.installFlags ?? [])} install`,
+    build: `  "$_make" -j"$_cores"${makeFlags}`,
+    check: `  "$_make" -j"$_cores"${makeFlags} VERBOSE=1 ${quote(options.checkTarget ?? "check")}`,
+    install: `  "$_make"${makeFlags}${words(options.installFlags ?? [])} install`,
   };
 }

@@ -3,14 +3,14 @@ import type { CargoFields } from "./options.ts";
 import type { Bodies } from "./phases.ts";
 import { words } from "./sh.ts";
 
-export const cargoPrologue = `CARGO_HOME=$top/cargo CARGO_TARGET_DIR=$top/target
+export const cargoPrologue = `CARGO_HOME=$_top/cargo CARGO_TARGET_DIR=$_top/target
 export CARGO_HOME CARGO_TARGET_DIR
-RUSTFLAGS="\${RUSTFLAGS:-} --remap-path-prefix=$top=."
+RUSTFLAGS="\${RUSTFLAGS:-} --remap-path-prefix=$_top=."
 export RUSTFLAGS
 `;
 
 export function cargoBodies(options: CargoFields): Bodies {
-  const flags = `--offline --locked --jobs "$cores"${words(options.cargoFlags ?? [])}`;
+  const flags = `--offline --locked --jobs "$_cores"${words(options.cargoFlags ?? [])}`;
   const vendor = `
   cat >"$CARGO_HOME/config.toml" <<END
 [source.crates-io]

@@ -10,13 +10,13 @@ export const cmakePrologue = "";
 
 export function cmakeBodies(options: CmakeFields): Bodies {
   return {
-    configure: `  cmake -S . -B "$top/cmake" -G 'Unix Makefiles' --no-warn-unused-cli \\
+    configure: `  cmake -S . -B "$_top/cmake" -G 'Unix Makefiles' --no-warn-unused-cli \\
     -DCMAKE_BUILD_TYPE=${options.buildType ?? "Release"} \\
     -DCMAKE_INSTALL_PREFIX="$out" -DCMAKE_INSTALL_LIBDIR=lib \\
     -DCMAKE_INSTALL_RPATH="$out/lib" -DCMAKE_INSTALL_RPATH_USE_LINK_PATH=ON \\
     -DCMAKE_FIND_USE_PACKAGE_REGISTRY=OFF -DCMAKE_FIND_USE_SYSTEM_PACKAGE_REGISTRY=OFF${words(options.cmakeFlags ?? [])}`,
-    build: `  cmake --build "$top/cmake" --parallel "$cores"`,
-    check: `  (cd "$top/cmake" && ctest --output-on-failure --no-tests=error --parallel "$cores")`,
-    install: `  cmake --install "$top/cmake"`,
+    build: `  cmake --build "$_top/cmake" --parallel "$_cores"`,
+    check: `  (cd "$_top/cmake" && ctest --output-on-failure --no-tests=error --parallel "$_cores")`,
+    install: `  cmake --install "$_top/cmake"`,
   };
 }

@@ -9,8 +9,8 @@ export function makeBodies(options: MakeFields): Bodies {
   const flags = ` PREFIX="$out" prefix="$out"${words(options.makeFlags ?? [])}`;
   const target = options.buildTarget === undefined ? "" : ` ${quote(options.buildTarget)}`;
   return {
-    build: `  "$make" -j"$cores"${flags}${target}`,
-    check: `  "$make" -j"$cores"${flags} ${quote(options.checkTarget ?? "check")}`,
-    install: `  "$make"${flags} ${quote(options.installTarget ?? "install")}`,
+    build: `  "$_make" -j"$_cores"${flags}${target}`,
+    check: `  "$_make" -j"$_cores"${flags} ${quote(options.checkTarget ?? "check")}`,
+    install: `  "$_make"${flags} ${quote(options.installTarget ?? "install")}`,
   };
 }

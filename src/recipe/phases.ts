@@ -4,6 +4,7 @@
  * It runs with `set -eu` in /build, under whatever sh, make and tar the build root has: GNU's on Linux, the base system's on
  * FreeBSD, where GNU make is `gmake`. Each phase announces itself with the line `@garth phase NAME`. What differs from run to run and
  * must not change the derivation comes from the executor: `out` (and a variable for each further output), TMPDIR, GARTH_BUILD_CORES.
+ * The script's own variables start with an underscore, so that none has the name of an input: GNU make may be one.
  */
 import { type PhasedOptions, PHASES, type PhaseName } from "./options.ts";
 import { quote } from "./sh.ts";
@@ -47,13 +48,13 @@ export function renderPhases({ options, outputs, patches, bodies, prologue }: Sc
 }
 
 const HEAD = `set -eu
-cores=\${GARTH_BUILD_CORES:-1}
-top=$PWD
+_cores=\${GARTH_BUILD_CORES:-1}
+_top=$PWD
 phase() { printf '@garth phase %s\\n' "$1"; "do_$1"; }
 `;
 
 /** For the prologue of what needs GNU make. */
-export const FIND_MAKE = `if command -v gmake >/dev/null 2>&1; then make=gmake; else make=make; fi\n`;
+export const FIND_MAKE = `if command -v gmake >/dev/null 2>&1; then _make=gmake; else _make=make; fi\n`;
 
 /** A tree keeps the times it has in the store, all the same: make finds nothing out of date that is not. */
 function unpack(sourceRoot: string | undefined): string {
@@ -74,11 +75,11 @@ function unpack(sourceRoot: string | undefined): string {
 }
 
 function patch(variables: readonly string[]): string {
-  return `  for patch in ${variables.map((variable) => `"$${variable}"`).join(" ")}; do
-    if [ -d "$patch" ]; then set -- "$patch"/*.patch; else set -- "$patch"; fi
-    for file; do
-      printf 'applying %s\\n' "\${file##*/}"
-      patch -p1 <"$file"
+  return `  for _patch in ${variables.map((variable) => `"$${variable}"`).join(" ")}; do
+    if [ -d "$_patch" ]; then set -- "$_patch"/*.patch; else set -- "$_patch"; fi
+    for _file; do
+      printf 'applying %s\\n' "\${_file##*/}"
+      patch -p1 <"$_file"
     done
   done`;
 }
@@ -91,11 +92,11 @@ function fixup(outputs: readonly string[], keepSource: boolean): string {
   const keep = `
   mkdir -p "$out/share/garth"
   printf '%s\\n' "$src" >"$out/share/garth/source"`;
-  return `  for output in ${outputs.map((output) => `"$${output}"`).join(" ")}; do
-    rm -f "$output/share/info/dir"
-    find "$output" -type f -name '*.la' -exec rm -f {} +
-    find "$output" -type f -name '*.gz' -exec sh -c \\
-      'for file; do printf "\\0\\0\\0\\0" | dd of="$file" bs=1 seek=4 conv=notrunc 2>/dev/null; done' sh {} +
+  return `  for _output in ${outputs.map((output) => `"$${output}"`).join(" ")}; do
+    rm -f "$_output/share/info/dir"
+    find "$_output" -type f -name '*.la' -exec rm -f {} +
+    find "$_output" -type f -name '*.gz' -exec sh -c \\
+      'for _file; do printf "\\0\\0\\0\\0" | dd of="$_file" bs=1 seek=4 conv=notrunc 2>/dev/null; done' sh {} +
   done${keepSource ? keep : ""}`;
 }
 

@@ -41,8 +41,8 @@ const storeName = fc.stringMatching(/^[a-z][a-z0-9+._-]{0,12}$/);
 const anyPath = fc.tuple(storeName, fc.string()).map(([name, content]) => pathOf(name, content));
 const paths = fc.uniqueArray(anyPath, { maxLength: 4 }).map((list) => list.toSorted());
 const variable = fc.stringMatching(/^[A-Za-z_][A-Za-z0-9_]{0,8}$/);
-/** Whole characters only: a derivation has no lone surrogates. */
-const anyText = fc.string({ unit: "binary" });
+/** Whole characters only, and none of them NUL. */
+const anyText = fc.string({ unit: "binary" }).map((text) => text.replaceAll("\0", ""));
 const limit = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER });
 
 /** Derivations as `parseDerivation` takes them. */
