@@ -1,6 +1,8 @@
 /** Files of this machine. Thin over node:fs, which the runtime implements natively; one call here is one or two system calls. */
 import * as fs from "node:fs";
 import { syncFileSystemOf } from "./libc.ts";
+import { createBeside, writeAllAt } from "./beside.ts";
+import { isErrno } from "./errno.ts";
 import type { Files, PathLike, Stat } from "./types.ts";
 
 const PERMISSIONS = 0o7777;
@@ -68,17 +70,6 @@ function removeTree(path: string | Buffer): void {
   fs.rmdirSync(path);
 }
 
-function writeAt(descriptor: number, data: Uint8Array, position: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    fs.write(descriptor, data, 0, data.byteLength, position, (error, count) => (error === null ? resolve(count) : reject(error)));
-  });
-}
-
-/** Whether an error is the runtime's report of one of these errno names. */
-export function isErrno(error: unknown, ...names: readonly string[]): boolean {
-  return error instanceof Error && "code" in error && typeof error.code === "string" && names.includes(error.code);
-}
-
 export const localFiles: Files = {
   lstat: (path) => toStat(fs.lstatSync(native(path))),
   lstatIfAny: (path) => {
@@ -117,13 +108,9 @@ export const localFiles: Files = {
     while (written < data.byteLength) written += fs.writeSync(descriptor, data, written, data.byteLength - written);
     return written;
   },
-  writeBeside: async (descriptor, data, position) => {
-    for (let written = 0; written < data.byteLength; ) {
-      written += await writeAt(descriptor, data.subarray(written), position + written);
-    }
-  },
-  syncBeside: (descriptor) =>
-    new Promise((resolve, reject) => fs.fdatasync(descriptor, (error) => (error === null ? resolve() : reject(error)))),
+  writeBeside: writeAllAt,
+  writeNewBeside: (path, data, mode) => fs.promises.writeFile(native(path), data, { mode, flag: "wx" }),
+  createBeside: (path, mode) => createBeside(native(path), mode),
   close: (descriptor) => fs.closeSync(descriptor),
   truncate: (descriptor, sizeBytes) => fs.ftruncateSync(descriptor, sizeBytes),
   sync: (path) => {

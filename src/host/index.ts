@@ -7,7 +7,19 @@
  *
  * Limits: `run` holds all of stdout and stderr in memory and is for tools that print little; `spawn` hands output on in chunks.
  */
-export { isErrno } from "./files.ts";
+export { isErrno } from "./errno.ts";
 export { localHost } from "./local.ts";
 export { CLEAN_ENVIRONMENT, replayLine, shellQuote, SYSTEM_PATH } from "./process.ts";
-export type { Command, Completed, Exit, Files, Host, PathLike, Running, SpawnOptions, Stat } from "./types.ts";
+export type {
+  BesideFile,
+  BesideHasher,
+  Command,
+  Completed,
+  Exit,
+  Files,
+  Host,
+  PathLike,
+  Running,
+  SpawnOptions,
+  Stat,
+} from "./types.ts";

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { Problem, type System } from "../base/index.ts";
 import { localFiles } from "./files.ts";
 import { identityOfThisProcess, isAlive } from "./identity.ts";
+import { hashBeside } from "./hasher.ts";
 import { findProgram, runCommand, spawnProcess } from "./process.ts";
 import type { Host } from "./types.ts";
 
@@ -28,6 +29,7 @@ export function localHost(): Host {
     processors: availableParallelism(),
     run: runCommand,
     spawn: spawnProcess,
+    hashBeside,
     which: (program) => findProgram(program),
     get processIdentity() {
       identity ??= identityOfThisProcess();

@@ -67,6 +67,20 @@ export interface Stat {
 /** A path as text, or as bytes where a name is not UTF-8. */
 export type PathLike = string | Uint8Array;
 
+/** A large file being written. The caller leaves the data of a `write` alone until it settles, and closes in the end. */
+export interface BesideFile {
+  write(data: Uint8Array, position: number): Promise<void>;
+  close(): void;
+}
+
+/** SHA-256 on another thread. The view must be of a SharedArrayBuffer, and stay as it is until the update settles. */
+export interface BesideHasher {
+  update(data: Uint8Array<SharedArrayBuffer>): Promise<void>;
+  /** 64 lowercase hexadecimal digits. */
+  digest(): Promise<string>;
+  close(): void;
+}
+
 /**
  * Files, synchronously: small operations on local disks, called in long runs by the store. Each throws what the runtime
  * throws (an Error with `code: "ENOENT"` and `path`); the rooms turn it into a Problem where they know what it means.
@@ -102,8 +116,10 @@ export interface Files {
   write(descriptor: number, data: Uint8Array): number;
   /** The same at a position, on a thread of the runtime: the caller goes on and leaves `data` alone until it settles. */
   writeBeside(descriptor: number, data: Uint8Array, position: number): Promise<void>;
-  /** fdatasync(2) of an open file, on a thread of the runtime. */
-  syncBeside(descriptor: number): Promise<void>;
+  /** Creates a small file and writes it whole, on a thread of the runtime. Something there already is EEXIST. */
+  writeNewBeside(path: PathLike, data: Uint8Array, mode: number): Promise<void>;
+  /** Creates a large file that is written on a thread of the runtime, past the page cache where the file system lets us. */
+  createBeside(path: PathLike, mode: number): BesideFile;
   close(descriptor: number): void;
   truncate(descriptor: number, sizeBytes: number): void;
   /** fsync(2) of a file or a directory. */
@@ -128,6 +144,7 @@ export interface Host {
   /** @throws Problem E_TOOL_MISSING (exit 3), E_COMMAND_FAILED with argv, status, tail of stderr and a replay line, E_TIMEOUT */
   run(command: Command): Promise<Completed>;
   spawn(command: Command, options?: SpawnOptions): Running;
+  hashBeside(): BesideHasher;
   /** Absolute path of a program in the host's PATH, or undefined. */
   which(program: string): string | undefined;
   /** Names one process of this boot for good: "<boot id>:<pid>:<start time>". */

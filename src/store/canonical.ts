@@ -5,7 +5,7 @@
  * epoch. Refused: setuid and setgid files, and whatever is no file, directory or symlink (walk does that).
  */
 import { Problem } from "../base/index.ts";
-import type { Files, Host, PathLike } from "../host/index.ts";
+import type { Host } from "../host/index.ts";
 import { isExecutable, relativeName, shownPath, type TreeEntry } from "./tree.ts";
 
 export const CANONICAL_TIME_MS = 1000;
@@ -41,8 +41,8 @@ export function metadataFault(entry: TreeEntry, host: Host): string | undefined 
 }
 
 /**
- * Gives every entry its canonical mode, owner and time, children before their directory. `touched` are entries whose recorded
- * state is out of date because something in them was rewritten.
+ * Gives every entry its canonical mode, owner and time, children before their directory. `unlocked` says that modes may
+ * have been opened since the entries were walked.
  */
 export function canonicalise(host: Host, entries: readonly TreeEntry[], unlocked: boolean): void {
   const { files } = host;
@@ -56,15 +56,4 @@ export function canonicalise(host: Host, entries: readonly TreeEntry[], unlocked
     if (entry.type !== "symlink" && (unlocked || stat.mode !== mode)) files.chmod(path, mode);
     if (unlocked || stat.mtimeMs !== CANONICAL_TIME_MS) files.setTimes(path, CANONICAL_TIME_MS);
   }
-}
-
-/** A file or link that was just made by a copy. The mode is set again: the process's umask may have taken bits away. */
-export function finishCopiedFile(files: Files, path: PathLike, mode: number | undefined): void {
-  if (mode !== undefined) files.chmod(path, mode);
-  files.setTimes(path, CANONICAL_TIME_MS);
-}
-
-export function finishCopiedDirectory(files: Files, path: PathLike): void {
-  files.chmod(path, DIRECTORY_MODE);
-  files.setTimes(path, CANONICAL_TIME_MS);
 }

@@ -12,7 +12,7 @@ import { HASH_BYTES, type HashTable, scanHashes } from "../formats/index.ts";
 const PREFIX = Buffer.from("/frx/store/", "latin1");
 const PATH_BYTES = PREFIX.byteLength + HASH_BYTES;
 const KEPT_BYTES = PATH_BYTES - 1;
-const BUFFER_BYTES = 2 * 1024 * 1024;
+export const BUFFER_BYTES = 2 * 1024 * 1024;
 /** Reading a large file in pieces smaller than this would cost more in calls than in bytes. */
 const MIN_ROOM_BYTES = 256 * 1024;
 
@@ -37,7 +37,7 @@ export interface StreamOptions {
 
 export class NarStream {
   readonly #options: StreamOptions;
-  readonly #buffer: Uint8Array<ArrayBuffer>;
+  readonly #buffer: Uint8Array;
   readonly #hasher: Hasher | undefined;
   readonly #seen = new Map<string, boolean>();
   #filled = 0;
@@ -53,7 +53,7 @@ export class NarStream {
   /** Hashes that `isForeign` remembered, with the first offset. */
   readonly foreign = new Map<string, number>();
 
-  constructor(options: StreamOptions = {}, buffer: Uint8Array<ArrayBuffer> = new Uint8Array(BUFFER_BYTES)) {
+  constructor(options: StreamOptions = {}, buffer: Uint8Array = new Uint8Array(BUFFER_BYTES)) {
     this.#options = options;
     this.#buffer = buffer;
     this.#hasher = options.digest === false ? undefined : sha256Hasher();
@@ -63,6 +63,11 @@ export class NarStream {
   /** Bytes of the archive so far. */
   get position(): number {
     return this.#base + this.#filled;
+  }
+
+  /** What fits before the buffer is hashed and used again. */
+  get freeBytes(): number {
+    return this.#buffer.byteLength - this.#filled;
   }
 
   write(bytes: Uint8Array): void {

@@ -1,0 +1,40 @@
+/**
+ * SHA-256 on a thread of its own, for a file that is digested twice at once.
+ *
+ * The data are shared, not copied: the view must be of a SharedArrayBuffer. The thread's program is given as text, so that it
+ * needs no file of its own where everything is one executable.
+ */
+import type { BesideHasher } from "./types.ts";
+
+const PROGRAM = `
+  const { createHash } = require("node:crypto");
+  const hash = createHash("sha256");
+  self.onmessage = ({ data }) => {
+    if (data === null) return self.postMessage(hash.digest("hex"));
+    hash.update(data);
+    self.postMessage("");
+  };`;
+
+export function hashBeside(): BesideHasher {
+  const url = URL.createObjectURL(new Blob([PROGRAM], { type: "application/javascript" }));
+  const worker = new Worker(url);
+  worker.unref();
+  const ask = (message: Uint8Array<SharedArrayBuffer> | null): Promise<string> =>
+    new Promise((resolve, reject) => {
+      worker.addEventListener("message", ({ data }) => resolve(String(data)), { once: true });
+      worker.addEventListener("error", ({ message }) => reject(new Error(`the hashing thread failed: ${message}`)), {
+        once: true,
+      });
+      worker.postMessage(message);
+    });
+  return {
+    update: async (data) => {
+      await ask(data);
+    },
+    digest: () => ask(null),
+    close: () => {
+      worker.terminate();
+      URL.revokeObjectURL(url);
+    },
+  };
+}
