@@ -3,6 +3,7 @@
  * is a file of mode 0600 that never enters a store, a package or a repository.
  */
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
+import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { Problem, sha256, STORE_DIRECTORY } from "../base/index.ts";
 import { type Host, isErrno } from "../host/index.ts";
@@ -12,7 +13,8 @@ const MODULUS_BITS = 4096;
 const MINIMUM_MODULUS_BITS = 2048;
 
 /**
- * Writes a new private key to `keyFile` and its public half to `keyFile` + ".pub". An existing file is never touched.
+ * Writes a new private key to `keyFile` and its public half to `keyFile` + ".pub", in a directory that is made for the owner alone
+ * where it is missing. An existing file is never touched.
  *
  * @throws Problem E_KEY_EXISTS
  */
@@ -22,6 +24,7 @@ export async function generateKey(host: Host, keyFile: string): Promise<SigningK
   const publicPem = publicKey.export({ type: "spki", format: "pem" }).toString();
   let descriptor: number;
   try {
+    host.files.makeDirectory(dirname(keyFile), { parents: true, mode: 0o700 });
     descriptor = host.files.open(keyFile, "wx", 0o600);
   } catch (cause) {
     if (!isErrno(cause, "EEXIST")) throw cause;
