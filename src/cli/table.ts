@@ -21,6 +21,8 @@ const JOBS: OptionSpec = { name: "jobs", short: "j", value: "N", help: "builds a
 const KEEP_FAILED: OptionSpec = { name: "keep-failed", help: "keep a failed build's sandbox and say how to enter it" };
 const KEEP_GOING: OptionSpec = { name: "keep-going", short: "k", help: "after a failure, build what does not need it" };
 
+const KEY: OptionSpec = { name: "key", value: "FILE", help: "the signing key (default: the setting repository.key)" };
+
 const ITEM_NOTE = "An ITEM is a store path, or enough of its hash or name.";
 
 const LINE: readonly Command[] = [
@@ -28,7 +30,7 @@ const LINE: readonly Command[] = [
     path: ["ship"],
     summary: "the whole line of a project file, stage by stage, resumable",
     arguments: FILE,
-    options: [JOBS, KEEP_GOING, KEEP_FAILED, { name: "key", value: "FILE", help: "the key that signs the repository" }, RECEIPT],
+    options: [JOBS, KEEP_GOING, KEEP_FAILED, KEY, RECEIPT],
     load: async () => (await import("./commands/ship.ts")).ship,
   },
   {
@@ -206,6 +208,117 @@ const STORE: readonly Command[] = [
   },
 ];
 
+const pkgModule = () => import("./commands/pkg.ts");
+const repoModule = () => import("./commands/repo.ts");
+const REPO: ArgumentSpec = { name: "REPO" };
+const PACKAGE: readonly ArgumentSpec[] = [{ name: "FILE.pkg" }];
+const REPO_NOTE = "A REPO is a directory, or the name of one under the state's repos/.";
+
+const PACKAGES: readonly Command[] = [
+  {
+    path: ["pkg", "create"],
+    summary: "make packages of what recipes build, and of what that needs",
+    arguments: REFS,
+    options: [{ name: "out", short: "o", value: "DIR", help: "where they go (default: here)" }, JOBS],
+    load: async () => (await pkgModule()).create,
+  },
+  {
+    path: ["pkg", "info"],
+    summary: "what a package says about itself",
+    arguments: PACKAGE,
+    options: [],
+    load: async () => (await pkgModule()).info,
+  },
+  {
+    path: ["pkg", "ls"],
+    summary: "the files of a package, owners and modes",
+    arguments: PACKAGE,
+    options: [],
+    load: async () => (await pkgModule()).ls,
+  },
+  {
+    path: ["repo", "init"],
+    summary: "make the signing key if there is none, and an empty repository",
+    arguments: [{ name: "REPO", optional: true }],
+    options: [KEY],
+    notes: [REPO_NOTE],
+    load: async () => (await repoModule()).init,
+  },
+  {
+    path: ["repo", "publish"],
+    summary: "add packages and publish the new catalogue at once",
+    arguments: [REPO, { name: "FILE.pkg", many: true }],
+    options: [KEY, { name: "replace", help: "take a package in place of another of the same name and version" }],
+    notes: [REPO_NOTE],
+    load: async () => (await repoModule()).publish,
+  },
+  {
+    path: ["repo", "sign"],
+    summary: "sign the catalogue again, with another key",
+    arguments: [REPO],
+    options: [KEY, { name: "previous-key", value: "FILE", help: "the public key it was signed with before" }],
+    notes: [REPO_NOTE],
+    load: async () => (await repoModule()).sign,
+  },
+  {
+    path: ["repo", "serve"],
+    summary: "serve a repository over HTTP until interrupted",
+    arguments: [REPO],
+    options: [{ name: "listen", value: "ADDRESS:PORT", help: "default 127.0.0.1:8080; port 0 takes a free one" }],
+    notes: [REPO_NOTE],
+    load: async () => (await repoModule()).serve,
+  },
+  {
+    path: ["repo", "verify"],
+    summary: "read a repository as a client does: signature, age, every sum",
+    arguments: [{ name: "REPO|URL" }],
+    options: [
+      KEY,
+      { name: "trust-key", value: "FILE", help: "trust this public key" },
+      { name: "fingerprint", value: "HEX", help: "trust the key with this SHA-256" },
+      { name: "max-age", value: "TIME", help: "refuse a catalogue that was issued longer ago" },
+    ],
+    notes: [REPO_NOTE, "Without an option the public half of the signing key is trusted."],
+    load: async () => (await repoModule()).verify,
+  },
+  {
+    path: ["repo", "client-conf"],
+    summary: "what a client puts into its configuration of pkg",
+    arguments: [{ name: "NAME" }, { name: "URL" }],
+    options: [
+      KEY,
+      { name: "priority", value: "N", help: "higher wins for a new install" },
+      { name: "public-key", value: "PATH", help: "trust by a public key that lies there on the client" },
+      { name: "fingerprints", value: "DIR", help: "trust by fingerprints there (default, under /usr/local/etc/pkg)" },
+    ],
+    load: async () => (await repoModule()).clientConf,
+  },
+  {
+    path: ["repo", "nginx-conf"],
+    summary: "a server block for nginx",
+    arguments: [REPO, { name: "SERVER-NAME" }],
+    options: [
+      { name: "certificate", value: "FILE", help: "serve https with it" },
+      { name: "certificate-key", value: "FILE", help: "and its key" },
+    ],
+    notes: [REPO_NOTE],
+    load: async () => (await repoModule()).nginxConf,
+  },
+  {
+    path: ["repo", "prune"],
+    summary: "forget old versions, and delete their files after a grace",
+    arguments: [REPO],
+    options: [
+      { name: "keep", value: "N", help: "versions to keep of each package (default 3)" },
+      { name: "grace", value: "TIME", help: "how long clients may still fetch them (default 1d)" },
+      { name: "dry-run", help: "remove nothing, say what would go" },
+      KEY,
+    ],
+    notes: [REPO_NOTE],
+    load: async () => (await repoModule()).prune,
+  },
+];
+
 const REST: readonly Command[] = [
   {
     path: ["receipt", "ls"],
@@ -241,4 +354,4 @@ const REST: readonly Command[] = [
   },
 ];
 
-export const COMMANDS: readonly Command[] = [...LINE, ...STORE, ...REST];
+export const COMMANDS: readonly Command[] = [...LINE, ...STORE, ...PACKAGES, ...REST];

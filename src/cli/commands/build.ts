@@ -5,6 +5,7 @@ import type { BuildOptions, PlannedStep, StepResult } from "../../build/index.ts
 import type { Graph, Reason, Step } from "../../recipe/index.ts";
 import type { Answer, Context, Given, Handler } from "../command.ts";
 import { usageProblem } from "../parse.ts";
+import { absolute } from "../paths.ts";
 import { receiptFile } from "../receipts.ts";
 import { table } from "../render/text.ts";
 import { oneItem } from "./store.ts";
@@ -37,11 +38,12 @@ async function askedFor(garth: Garth, given: Given): Promise<Asked> {
 
 export const build: Handler = async (context, given) => {
   const garth = await context.garth();
-  const { graph, named } = await askedFor(garth, given);
   const { settings } = await garth.settings();
+  const jobs = jobsOf(given, settings.jobs);
+  const { graph, named } = await askedFor(garth, given);
   const builder = garth.builder(await context.progress());
   const options: BuildOptions = {
-    jobs: jobsOf(given, settings.jobs),
+    jobs,
     keepFailed: given.flag("keep-failed"),
     keepGoing: given.flag("keep-going") || settings.keepGoing,
     rebuild: given.flag("rebuild"),
@@ -87,11 +89,10 @@ function linkOutputs(
 ): void {
   const link = given.text("out-link");
   if (link === undefined) return;
-  const absolute = link.startsWith("/") ? link : `${context.workingDirectory}/${link}`;
   for (const { name, goal } of goals) {
     for (const [output, path] of Object.entries(goal.outputs)) {
       const suffix = `${goals.length > 1 ? `-${name}` : ""}${output === "out" ? "" : `-${output}`}`;
-      garth.store.addRoot(absolute + suffix, path);
+      garth.store.addRoot(absolute(context, link) + suffix, path);
     }
   }
 }

@@ -2,6 +2,7 @@
 import { formatSize, namePart, parseDuration, parseSize, parseStorePath, Problem, type StorePath } from "../../base/index.ts";
 import type { Damage, Store } from "../../store/index.ts";
 import type { Answer, Handler } from "../command.ts";
+import { absolute, existing } from "../paths.ts";
 import { table } from "../render/text.ts";
 
 /** A full path, or the beginning of a hash or name that only one item has. @throws Problem E_NO_SUCH_ITEM, E_AMBIGUOUS_ITEM */
@@ -29,20 +30,23 @@ function list(paths: readonly string[], nothing: string): Answer {
   return { data: paths, text: () => (paths.length === 0 ? nothing : paths.join("\n")) };
 }
 
+function lastPart(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
 export const add: Handler = async (context, given) => {
   const [source = ""] = given.arguments;
   const { host, store } = await context.garth();
-  const absolute = host.files.realPath(source.startsWith("/") ? source : `${context.workingDirectory}/${source}`);
-  const name = given.text("name") ?? absolute.slice(absolute.lastIndexOf("/") + 1);
-  const item = await store.add(absolute, name);
+  const real = existing(context, host, source);
+  const item = await store.add(real, given.text("name") ?? lastPart(real));
   return { data: item, text: () => item.path };
 };
 
 export const path: Handler = async (context, given) => {
   const [source = ""] = given.arguments;
   const { host, store } = await context.garth();
-  const absolute = host.files.realPath(source.startsWith("/") ? source : `${context.workingDirectory}/${source}`);
-  const result = await store.pathOf(absolute, given.text("name") ?? absolute.slice(absolute.lastIndexOf("/") + 1));
+  const real = existing(context, host, source);
+  const result = await store.pathOf(real, given.text("name") ?? lastPart(real));
   return { data: { path: result, valid: store.isValid(result) }, text: () => result };
 };
 
@@ -212,12 +216,12 @@ export const optimise: Handler = async (context) => {
 export const root: Handler = async (context, given) => {
   const { store } = await context.garth();
   const [link = "", target] = given.arguments;
-  const absolute = link.startsWith("/") ? link : `${context.workingDirectory}/${link}`;
+  const held = absolute(context, link);
   if (target === undefined) {
-    store.removeRoot(absolute);
-    return { data: { link: absolute, target: null }, text: () => `${absolute} holds nothing any more` };
+    store.removeRoot(held);
+    return { data: { link: held, target: null }, text: () => `${held} holds nothing any more` };
   }
-  const held = target.startsWith("/") ? parseStorePath(target) : oneItem(store, target);
-  store.addRoot(absolute, held);
-  return { data: { link: absolute, target: held }, text: () => `${absolute} -> ${held}` };
+  const item = target.startsWith("/") ? parseStorePath(target) : oneItem(store, target);
+  store.addRoot(held, item);
+  return { data: { link: held, target: item }, text: () => `${held} -> ${item}` };
 };
