@@ -12,7 +12,7 @@ import {
   removeCgroup,
 } from "./cgroup.ts";
 import { limitReached } from "./limits.ts";
-import { treeUsage } from "./proc.ts";
+import { isRunning, treeUsage } from "./proc.ts";
 import { linuxSignal } from "./signals.ts";
 import type { RunOptions, SandboxPlan, SandboxResult, SandboxUse } from "./types.ts";
 import { measureWritten, type Watch, watchSandbox, writableDirectories } from "./watch.ts";
@@ -109,7 +109,7 @@ export async function execute(
   const left = (): readonly number[] => {
     if (cgroup !== undefined) return cgroupProcesses(host, cgroup);
     const pid = inside();
-    return pid !== undefined && host.files.exists(`/proc/${pid}`) ? [pid] : [];
+    return pid !== undefined && isRunning(host, pid) ? [pid] : [];
   };
   const gone = (): boolean => left().length === 0;
   let ending: Promise<void> | undefined;
@@ -125,7 +125,7 @@ export async function execute(
   // What the builder started and left behind holds its output open, so the end of the output is not waited for.
   const endLeftBehind = (): void => {
     if (running === undefined) return;
-    if (readStatus(host, statusFile).exitCode !== undefined || !host.files.exists(`/proc/${running.pid}`)) endLeft();
+    if (readStatus(host, statusFile).exitCode !== undefined || !isRunning(host, running.pid)) endLeft();
   };
 
   const watch = watchSandbox(host, plan, {

@@ -133,6 +133,7 @@ export function bubblewrapScript(plan: SandboxPlan, facts: BubblewrapFacts): str
     plan.identity.kind === "drop"
       ? `#           descriptor ${NAMESPACE_DESCRIPTOR} is the user namespace, ${STATUS_DESCRIPTOR} takes bwrap's status documents`
       : `#           descriptor ${STATUS_DESCRIPTOR} takes bwrap's status documents`,
+    "# shellcheck disable=SC3045 # Not of POSIX, but every sh of Linux has these options of ulimit.",
     "set -eu",
     "umask 022",
     'case "${1-}" in',

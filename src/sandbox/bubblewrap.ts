@@ -61,10 +61,7 @@ export function bubblewrapSandbox(host: Host): Sandbox {
       etc: Object.keys(etcFiles(plan)).flatMap((name) => placeInEtc(host, plan, name) ?? []),
       cgroup,
       clearGroups: host.isRoot && ownIds(host).hasGroups,
-      processCeiling:
-        cgroup === undefined
-          ? plan.limits.processes + 2 + (host.isRoot ? 0 : processesOfUser(host, ownIds(host).uid))
-          : undefined,
+      processCeiling: cgroup === undefined ? processCeiling(host, plan) : undefined,
     };
   };
 
@@ -142,6 +139,14 @@ export function bubblewrapSandbox(host: Host): Sandbox {
       await warden?.close();
     },
   };
+}
+
+/** How far a builder may get between two looks at how many processes it has. */
+const PROCESS_SLACK = 1_000;
+
+/** RLIMIT_NPROC counts all processes of a user; a build user has no others. The exact limit is kept by looking. */
+function processCeiling(host: Host, plan: SandboxPlan): number {
+  return plan.limits.processes + PROCESS_SLACK + (host.isRoot ? 0 : processesOfUser(host, ownIds(host).uid));
 }
 
 /** Of this process, from proc(5). */

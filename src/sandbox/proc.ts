@@ -20,6 +20,14 @@ function namesIfAny(host: Host, directory: string): string[] {
   }
 }
 
+/** Whether it is there and not merely waiting for its parent to notice its end. The first process of a namespace ends last. */
+export function isRunning(host: Host, pid: number): boolean {
+  const stat = readIfAny(host, `/proc/${pid}/stat`);
+  // The state follows the name, which is in parentheses and may hold any character.
+  const state = stat.slice(stat.lastIndexOf(")") + 2)[0];
+  return state !== undefined && state !== "Z" && state !== "X";
+}
+
 const PAGE_BYTES = 4096;
 
 /** Of the process and all below it, up to `enough` processes. Resident memory; shared pages count in each. */

@@ -1,13 +1,23 @@
 /** Plans and places for tests: of this room, and of rooms that need a real sandbox. */
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { StorePath } from "../base/index.ts";
 import { defaultLimits, planSandbox, type SandboxRequest } from "./plan.ts";
 import type { Limits, SandboxIdentity, SandboxPlan } from "./types.ts";
 
 /** The directories of a Debian host in which its programs and libraries lie. */
 export const HOST_VIEW = ["/usr", "/bin", "/lib", "/lib64", "/sbin", "/etc/alternatives"] as const;
+
+/** What a golden file says; `GARTH_GOLDEN=write` writes it anew. Fails where there is none. */
+export function golden(name: string, found: string): string {
+  const file = join(import.meta.dir, "golden", name);
+  if (process.env["GARTH_GOLDEN"] === "write") {
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, found);
+  }
+  return existsSync(file) ? readFileSync(file, "utf8") : `(there is no ${file})`;
+}
 
 export const outputPath = (digit: string, name: string): StorePath => `/frx/store/${digit.repeat(64)}-${name}`;
 
@@ -30,10 +40,48 @@ export function sampleRequest(changes: Partial<SandboxRequest> = {}): SandboxReq
   };
 }
 
+/** Sandboxes are tried for real where this is true: as root, on Linux. */
+export const CAN_SANDBOX = process.platform === "linux" && process.getuid?.() === 0;
+
+/** Command lines of the processes of one user, those aside that are dead and wait for their parent to notice. */
+export function livingProcesses(uid: number): string[] {
+  return readdirSync("/proc").flatMap((pid) => {
+    try {
+      if (!/^[0-9]+$/.test(pid) || statSync(`/proc/${pid}`).uid !== uid) return [];
+      const state = readFileSync(`/proc/${pid}/stat`, "latin1").replace(/^.*\) /s, "")[0];
+      return state === "Z" || state === "X" ? [] : [readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim()];
+    } catch {
+      // It ended while we looked.
+      return [];
+    }
+  });
+}
+
+type Changes = Partial<Omit<SandboxRequest, "limits">> & { readonly limits?: Partial<Limits> };
+
+/** A plan that runs a line of shell with the host view; scratch directory and output lie in the given directory. */
+export function planIn(
+  directory: string,
+  identity: SandboxIdentity,
+  script: string,
+  { limits, ...changes }: Changes = {},
+): SandboxPlan {
+  return planSandbox(
+    sampleRequest({
+      scratch: join(directory, "sandbox"),
+      outputs: { out: { path: outputPath("0", "hello-1.0"), physical: join(directory, "out") } },
+      identity,
+      argv: ["/bin/sh", "-c", script],
+      limits: { ...defaultLimits, ...limits },
+      ...changes,
+    }),
+  );
+}
+
 export interface Place {
   readonly directory: string;
-  /** A plan that runs a line of shell with the host view, in a fresh scratch directory below the place. */
-  plan(script: string, changes?: Partial<Omit<SandboxRequest, "limits">> & { readonly limits?: Partial<Limits> }): SandboxPlan;
+  /** A plan of its own, in a fresh directory below the place. */
+  plan(script: string, changes?: Changes): SandboxPlan;
   remove(): void;
 }
 
@@ -46,20 +94,11 @@ export function makePlace(
   let count = 0;
   return {
     directory,
-    plan: (script, { limits, ...changes } = {}) => {
+    plan: (script, changes) => {
       count += 1;
       const own = join(directory, String(count));
       mkdirSync(own);
-      return planSandbox(
-        sampleRequest({
-          scratch: join(own, "sandbox"),
-          outputs: { out: { path: outputPath("0", "hello-1.0"), physical: join(own, "out") } },
-          identity,
-          argv: ["/bin/sh", "-c", script],
-          limits: { ...defaultLimits, ...limits },
-          ...changes,
-        }),
-      );
+      return planIn(own, identity, script, changes);
     },
     remove: () => rmSync(directory, { recursive: true, force: true }),
   };
