@@ -6,7 +6,6 @@
  * `<path>.part`, a sequence of zstd frames (RFC 8878 says that frames may be concatenated), so that memory stays bounded and
  * what was printed before a crash can be read.
  */
-import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { baseName, hashPart, Problem, type StorePath } from "../base/index.ts";
 import { type Files, isErrno } from "../host/index.ts";
 
@@ -54,7 +53,7 @@ export function openLog(files: Files, path: string, subject: LogSubject, listene
   let recent = "";
 
   function flush(): void {
-    const frame = zstdCompressSync(Buffer.concat(waiting));
+    const frame = Bun.zstdCompressSync(Buffer.concat(waiting));
     if (started) files.append(part, frame);
     else writeCreating(files, part, frame);
     started = true;
@@ -102,7 +101,7 @@ export function openLog(files: Files, path: string, subject: LogSubject, listene
 export function readLog(files: Files, path: string): string {
   for (const candidate of [path, `${path}.part`]) {
     try {
-      return new TextDecoder().decode(zstdDecompressSync(files.readFile(candidate)));
+      return new TextDecoder().decode(Bun.zstdDecompressSync(files.readFile(candidate)));
     } catch (error) {
       if (!isErrno(error, "ENOENT")) throw error;
     }

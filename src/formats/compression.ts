@@ -1,9 +1,9 @@
 /**
  * Compressed streams: told apart by their first bytes, as libarchive does, whatever the file is called. zstd and gzip are the
- * runtime's own; for xz and bzip2 the caller has to ask the system's tools.
+ * runtime's own, loaded at their first use because they cost every start 10 ms; for xz and bzip2 the caller has to ask the
+ * system's tools.
  */
-import { pipeline, Readable, type Transform } from "node:stream";
-import { constants, createGunzip, createZstdCompress, createZstdDecompress } from "node:zlib";
+import type { Transform } from "node:stream";
 import { Problem } from "../base/index.ts";
 
 export type Compression = "zstd" | "gzip" | "xz" | "bzip2" | "none";
@@ -29,15 +29,29 @@ export function decompress(
   compression: "zstd" | "gzip",
   name: string,
 ): AsyncGenerator<Uint8Array> {
-  return through(source, compression === "zstd" ? createZstdDecompress() : createGunzip(), name);
+  return through(
+    source,
+    ({ createGunzip, createZstdDecompress }) => (compression === "zstd" ? createZstdDecompress() : createGunzip()),
+    name,
+  );
 }
 
 /** One zstd frame without a content checksum. The same bytes in the same chunks at the same level give the same frame. */
 export function compressZstd(source: AsyncIterable<Uint8Array>, level: number): AsyncGenerator<Uint8Array> {
-  return through(source, createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: level } }), "a new archive");
+  return through(
+    source,
+    ({ constants, createZstdCompress }) => createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: level } }),
+    "a new archive",
+  );
 }
 
-async function* through(source: AsyncIterable<Uint8Array>, transform: Transform, name: string): AsyncGenerator<Uint8Array> {
+async function* through(
+  source: AsyncIterable<Uint8Array>,
+  make: (zlib: typeof import("node:zlib")) => Transform,
+  name: string,
+): AsyncGenerator<Uint8Array> {
+  const [{ pipeline, Readable }, zlib] = await Promise.all([import("node:stream"), import("node:zlib")]);
+  const transform = make(zlib);
   let ofSource: unknown;
   const input = Readable.from(
     (async function* () {

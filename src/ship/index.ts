@@ -13,6 +13,16 @@
  * Limits: one system a run, that of the host. A repository is published whole or not at all; a package leaves it by the number of
  * versions its declaration keeps.
  */
+import type { Emit } from "../base/index.ts";
+import type { BuildEvent } from "../build/index.ts";
+import type { ShipContext } from "./run.ts";
+import type { Ship } from "./types.ts";
+
 export { SHIP_MIGRATION } from "./records.ts";
-export { openShip, type ShipContext } from "./run.ts";
+export type { ShipContext } from "./run.ts";
 export type * from "./types.ts";
+
+/** The stages and the rooms they need are loaded when a line is run: `garth build` starts without them. */
+export function openShip(context: ShipContext, emit: Emit<BuildEvent>): Ship {
+  return { run: async (request) => (await import("./run.ts")).ship(context, request, emit) };
+}

@@ -24,7 +24,7 @@ import {
 import type { Store } from "../store/index.ts";
 import { type Line, type MadePackage, packageKey, planLine, repositoryKey } from "./plan.ts";
 import { noteResult, readFields, readPackages, resultOf } from "./records.ts";
-import type { Ship, ShipReport, ShipRequest, StageName, StageReport } from "./types.ts";
+import type { ShipReport, ShipRequest, StageName, StageReport } from "./types.ts";
 
 export interface ShipContext {
   readonly host: Host;
@@ -54,11 +54,7 @@ interface Shipping {
   readonly line: Line;
 }
 
-export function openShip(context: ShipContext, emit: Emit<BuildEvent>): Ship {
-  return { run: (request) => ship(context, request, emit) };
-}
-
-async function ship(context: ShipContext, request: ShipRequest, emit: Emit<BuildEvent>): Promise<ShipReport> {
+export async function ship(context: ShipContext, request: ShipRequest, emit: Emit<BuildEvent>): Promise<ShipReport> {
   const stages: StageReport[] = [];
   const stage = async <Result>(name: StageName, work: () => Promise<Outcome<Result>>): Promise<Result> => {
     request.signal?.throwIfAborted();
