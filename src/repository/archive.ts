@@ -46,6 +46,7 @@ export async function memberBytes(entry: TarEntry, mostBytes: number, archive: s
   const bytes = new Uint8Array(entry.sizeBytes);
   let offset = 0;
   for await (const chunk of entry.content()) {
+    if (chunk.length === entry.sizeBytes) return chunk;
     bytes.set(chunk, offset);
     offset += chunk.length;
   }

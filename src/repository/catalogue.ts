@@ -36,18 +36,32 @@ export function renderMeta(): string {
   });
 }
 
-/** `lines` are rendered entries, in the order they are to have. One line of text: clients read it with getline(3). */
-export function renderData(lines: readonly string[]): string {
-  return `{"groups":[],"expired_packages":[],"packages":[${lines.join(",")}]}`;
+/** `packagesite.yaml`: one rendered entry a line, in the order they are to have. */
+export function renderPackagesite(lines: readonly string[]): Uint8Array {
+  return Buffer.from(lines.length === 0 ? "" : `${lines.join("\n")}\n`);
 }
 
-export function renderPackagesite(lines: readonly string[]): string {
-  return lines.length === 0 ? "" : `${lines.join("\n")}\n`;
+const DATA_HEAD = Buffer.from('{"groups":[],"expired_packages":[],"packages":[');
+const DATA_TAIL = Buffer.from("]}");
+
+/** `data`, from `packagesite.yaml`: the same entries as one JSON array, on one line because clients read it with getline(3). */
+export function renderData(packagesite: Uint8Array): Uint8Array {
+  const entries = packagesite.subarray(0, Math.max(0, packagesite.length - 1));
+  const data = Buffer.concat([DATA_HEAD, entries, DATA_TAIL]);
+  // JSON has no line feed inside of a string, so each one here is between two entries.
+  for (let at = data.indexOf(0x0a); at >= 0; at = data.indexOf(0x0a, at + 1)) data[at] = 0x2c;
+  return data;
 }
 
-export async function buildArchive(inner: Uint8Array, innerName: InnerName, key: SigningKey): Promise<Uint8Array> {
+/** `digest` is the SHA-256 of the inner file, in hex. */
+export async function buildArchive(
+  inner: Uint8Array,
+  digest: string,
+  innerName: InnerName,
+  key: SigningKey,
+): Promise<Uint8Array> {
   const member = { type: "file", mode: 0o644, uname: "root", gname: "wheel", mtimeSeconds: 0 } as const;
-  const members = [...signCatalogue(inner, innerName, key), { name: innerName, bytes: inner }];
+  const members = [...signCatalogue(digest, innerName, key), { name: innerName, bytes: inner }];
   const tar = tarArchive(
     members.map(({ name, bytes }) => ({ member: { ...member, path: name, sizeBytes: bytes.length }, content: bytes })),
   );

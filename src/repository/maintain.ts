@@ -1,8 +1,9 @@
 /** Keeping a repository: dropping old versions, and making the catalogue anew under another key. */
 import { createPublicKey } from "node:crypto";
 import { Problem } from "../base/index.ts";
+import { renderCatalogueEntry } from "../pkg/index.ts";
 import { type Host, isErrno } from "../host/index.ts";
-import { lineOf, planPrune, planPublication, type PublishPlan } from "./plan.ts";
+import { lineOfText, planPrune, planPublication, type PublishPlan } from "./plan.ts";
 import { fingerprintOf, loadKey } from "./keys.ts";
 import { hashedPath, layoutOf, plainPath } from "./layout.ts";
 import { withLock } from "./lock.ts";
@@ -30,16 +31,15 @@ export async function prune(host: Host, request: PruneRequest): Promise<PruneRep
   return withLock(host, layout, async () => {
     clearAway(host, layout);
     const state = await loadState(host, layout, key.publicPem);
-    const onDisk = packagesOnDisk(host, layout);
-    const remove = planPrune(state.lines, request.keepVersions);
-    const plan = planPublication(state.lines, { add: [], remove, replace: false }, (path) => onDisk.has(path));
+    const remove = planPrune(state.lines.map(lineOfText), request.keepVersions);
+    const plan = planPublication(state.lines, { add: [], remove, replace: false }, () => true);
     refuseErrors(plan, layout);
     const report = await carryOut(host, layout, key, state, plan, request.nowMs);
 
-    const named = new Set(plan.lines.map(({ path }) => path));
+    const named = new Set(plan.lines.map((text) => lineOfText(text).path));
     const deleted: string[] = [];
     let freedBytes = 0;
-    for (const path of onDisk) {
+    for (const path of packagesOnDisk(host, layout)) {
       if (named.has(path)) continue;
       const file = `${layout.root}/${path}`;
       const { mtimeMs, sizeBytes } = host.files.lstat(file);
@@ -59,7 +59,7 @@ export async function planPruning(
 ): Promise<readonly { readonly name: string; readonly version: string }[]> {
   const layout = layoutOf(request.directory);
   const state = await loadState(host, layout, loadKey(host, request.keyFile, [layout.root]).publicPem);
-  return planPrune(state.lines, request.keepVersions);
+  return planPrune(state.lines.map(lineOfText), request.keepVersions);
 }
 
 /**
@@ -74,7 +74,7 @@ export async function signRepository(
   const layout = layoutOf(request.directory);
   const key = loadKey(host, request.keyFile, [layout.root]);
   return withLock(host, layout, async () => {
-    const lines = [];
+    const lines: string[] = [];
     const links = new Map<string, string>();
     const stray: string[] = [];
     for (const path of [...packagesOnDisk(host, layout)].toSorted()) {
@@ -84,7 +84,7 @@ export async function signRepository(
       const target = path.slice("All/".length);
       // Of two builds of one version, the link for people says which one is published.
       if (linkTarget(host, `${layout.root}/${plainPath(manifest.name, manifest.version)}`) !== target) continue;
-      lines.push(lineOf({ manifest: compactManifest(manifest), sum, path, pkgsize: sizeBytes }));
+      lines.push(renderCatalogueEntry({ manifest: compactManifest(manifest), sum, path, pkgsize: sizeBytes }));
       links.set(plainPath(manifest.name, manifest.version), target);
     }
     if (stray.length > 0) {

@@ -2,19 +2,19 @@
  * What publishing would do, as a value: which packages come, stay and go, the lines of the new catalogue, and what the linter
  * thinks of it. Pure.
  */
-import { compareVersions, isSha256 } from "../base/index.ts";
+import { compareVersions, isSha256, type JsonValue } from "../base/index.ts";
 import {
   type CatalogueEntry,
   type CompactManifest,
   isItemPackage,
-  isPackageName,
+  parseCatalogueEntry,
   renderCatalogueEntry,
   validateCompactManifest,
 } from "../pkg/index.ts";
 import { hashedPath, plainPath } from "./layout.ts";
 import type { Lint } from "./types.ts";
 
-/** One entry of a catalogue, rendered; what sorting and comparing need is kept beside it. */
+/** One entry of a catalogue, and what is asked of it most. */
 export interface CatalogueLine {
   readonly name: string;
   readonly version: string;
@@ -22,8 +22,6 @@ export interface CatalogueLine {
   readonly sum: string;
   readonly path: string;
   readonly deps: readonly string[];
-  /** Canonical: what `renderCatalogueEntry` gives. */
-  readonly text: string;
 }
 
 /** A package somebody wants to publish, read and checked. */
@@ -35,8 +33,8 @@ export interface Incoming {
 }
 
 export interface PublishPlan {
-  /** The new catalogue, by path. */
-  readonly lines: readonly CatalogueLine[];
+  /** The new catalogue: rendered entries in the order of their text, which is that of the names. */
+  readonly lines: readonly string[];
   /** Files to bring in, before the catalogue names them. */
   readonly copies: readonly { readonly from: string; readonly to: string; readonly sha256: string; readonly sizeBytes: number }[];
   /** Links for people: path -> target relative to All/. undefined: the link goes. */
@@ -60,16 +58,19 @@ export interface PublishWish {
   readonly replace: boolean;
 }
 
-/** `isThere` says whether a path of the catalogue is a file of the repository. */
-export function planPublication(
-  present: readonly CatalogueLine[],
-  wish: PublishWish,
-  isThere: (path: string) => boolean,
-): PublishPlan {
-  const lines = new Map(present.map((line) => [key(line), line]));
+/**
+ * `present` are rendered entries, sorted. Only those that have the name of something in the wish are looked into: the others were
+ * when they came, and a repository of 20,000 is not to be parsed for one package. `isThere` says whether a path of the catalogue
+ * is a file of the repository.
+ */
+export function planPublication(present: readonly string[], wish: PublishWish, isThere: (path: string) => boolean): PublishPlan {
+  const names = new Set([...wish.remove.map(({ name }) => name), ...wish.add.map(({ manifest }) => manifest.name)]);
+  const untouched = present.filter((text) => !names.has(nameOf(text)));
+  const touched = present.filter((text) => names.has(nameOf(text)));
+  const lines = new Map(touched.map((text) => [key(lineOfText(text)), text]));
   const links = new Map<string, string | undefined>();
   const copies: PublishPlan["copies"][number][] = [];
-  const added: string[] = [];
+  const fresh: CatalogueLine[] = [];
   const unchanged: string[] = [];
   const removed: string[] = [];
   const retired: string[] = [];
@@ -78,14 +79,14 @@ export function planPublication(
     void lint.push({ severity: "error", package: of, field, message });
 
   for (const gone of wish.remove) {
-    const line = lines.get(key(gone));
-    if (line === undefined) {
+    const text = lines.get(key(gone));
+    if (text === undefined) {
       error(key(gone), "name", "is to be removed, but is not in the repository");
       continue;
     }
     lines.delete(key(gone));
     removed.push(key(gone));
-    retired.push(line.path);
+    retired.push(lineOfText(text).path);
     links.set(plainPath(gone.name, gone.version), undefined);
   }
   const incoming = new Map<string, Incoming>();
@@ -97,38 +98,71 @@ export function planPublication(
       error(id, "sum", `comes twice with different content: ${twin.file} and ${each.file}`);
     if (twin !== undefined) continue;
     incoming.set(id, each);
-    const old = lines.get(id);
-    if (old?.sum === sum && isThere(old.path)) {
+    const text = lines.get(id);
+    const old = text === undefined ? undefined : lineOfText(text);
+    const path = hashedPath(manifest.name, manifest.version, sum);
+    const same = old?.sum === sum && old.path === path;
+    if (same && isThere(path)) {
       unchanged.push(id);
       continue;
     }
-    if (old !== undefined && !wish.replace)
-      error(id, "sum", "is published already with other content: raise the revision, or say --replace");
-    if (old !== undefined && old.sum !== sum) retired.push(old.path);
-    const path = hashedPath(manifest.name, manifest.version, sum);
-    const line = lineOf({ manifest, sum, path, pkgsize: sizeBytes });
-    lint.push(...lintEntry({ manifest, sum, path, pkgsize: sizeBytes }));
-    lines.set(id, line);
+    if (old !== undefined && !same) {
+      if (!wish.replace) error(id, "sum", "is published already with other content: raise the revision, or say --replace");
+      retired.push(old.path);
+    }
+    const entry = { manifest, sum, path, pkgsize: sizeBytes };
+    lint.push(...lintEntry(entry));
+    lines.set(id, renderCatalogueEntry(entry));
+    fresh.push(lineOf(entry));
     copies.push({ from: each.file, to: path, sha256: sum, sizeBytes });
     links.set(plainPath(manifest.name, manifest.version), path.slice("All/".length));
-    added.push(id);
   }
-  const sorted = [...lines.values()].toSorted((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
-  lint.push(...lintCatalogue(sorted, new Set(added)));
-  const coming = new Set(copies.map(({ to }) => to));
-  for (const line of sorted) {
-    if (!coming.has(line.path) && !isThere(line.path)) {
-      error(key(line), "path", `is ${line.path}, which is not on disk: publish it again, or remove it`);
-    }
-  }
-  const abi = sorted.find((line) => !line.abi.includes("*"))?.abi ?? sorted[0]?.abi ?? "";
+  const all = [...untouched, ...lines.values()].toSorted((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+  const abi = abiOfAll(all);
+  const others = abi === "" ? [] : [{ name: "*", version: "", abi, sum: "", path: "", deps: [] }];
+  lint.push(...lintAbis([...others, ...fresh]), ...lintDependencies(fresh, (name) => hasName(all, name)));
+  const added = fresh.map(key);
   const changed = added.length > 0 || removed.length > 0;
-  return { lines: sorted, copies, links, added, unchanged, removed, retired, lint, changed, abi };
+  return { lines: all, copies, links, added, unchanged, removed, retired, lint, changed, abi };
 }
 
 export function lineOf(entry: CatalogueEntry): CatalogueLine {
   const { name, version, abi, deps } = entry.manifest;
-  return { name, version, abi, sum: entry.sum, path: entry.path, deps: Object.keys(deps), text: renderCatalogueEntry(entry) };
+  return { name, version, abi, sum: entry.sum, path: entry.path, deps: Object.keys(deps) };
+}
+
+/** A rendered entry, read again. */
+export function lineOfText(text: string): CatalogueLine {
+  const entry: JsonValue = JSON.parse(text);
+  return lineOf(parseCatalogueEntry(entry, "the catalogue"));
+}
+
+/** Of a rendered entry: the name comes first, and no name needs escaping. */
+function nameOf(text: string): string {
+  const start = '{"name":"'.length;
+  return text.slice(start, text.indexOf('"', start));
+}
+
+/** The entries are sorted by name. */
+function hasName(texts: readonly string[], name: string): boolean {
+  const prefix = `{"name":"${name}",`;
+  let low = 0;
+  let high = texts.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((texts[middle] ?? "") < prefix) low = middle + 1;
+    else high = middle;
+  }
+  return texts[low]?.startsWith(prefix) ?? false;
+}
+
+function abiOfAll(texts: readonly string[]): string {
+  for (const text of texts) {
+    const { abi } = lineOfText(text);
+    if (!abi.includes("*")) return abi;
+  }
+  const [first] = texts;
+  return first === undefined ? "" : lineOfText(first).abi;
 }
 
 /**
@@ -151,37 +185,42 @@ export function lintEntry(entry: CatalogueEntry): readonly Lint[] {
   return findings;
 }
 
-/** Faults between entries: ABIs that do not go together, dependencies nobody has. `fresh` are looked at for warnings. */
-export function lintCatalogue(lines: readonly CatalogueLine[], fresh: ReadonlySet<string>): readonly Lint[] {
+/** Faults between all the entries of a catalogue. */
+export function lintCatalogue(lines: readonly CatalogueLine[]): readonly Lint[] {
   const lint: Lint[] = [];
-  const names = new Set<string>();
-  const abis = new Map<string, string>();
   const ids = new Set<string>();
   for (const line of lines) {
-    names.add(line.name);
-    if (ids.has(key(line)))
-      lint.push({ severity: "error", package: key(line), field: "version", message: "is in the catalogue twice" });
-    ids.add(key(line));
-    if (!line.abi.includes("*") && !abis.has(line.abi.toLowerCase())) abis.set(line.abi.toLowerCase(), key(line));
+    const id = key(line);
+    if (ids.has(id)) lint.push({ severity: "error", package: id, field: "version", message: "is in the catalogue twice" });
+    ids.add(id);
   }
-  if (abis.size > 1) {
-    const examples = [...abis].map(([abi, of]) => `${abi} (${of})`).join(", ");
-    lint.push({
-      severity: "error",
-      package: "*",
-      field: "abi",
-      message: `clients refuse a catalogue with several ABIs: ${examples}`,
-    });
-  }
+  const names = new Set(lines.map(({ name }) => name));
+  return [...lint, ...lintAbis(lines), ...lintDependencies(lines, (name) => names.has(name))];
+}
+
+function lintAbis(lines: readonly CatalogueLine[]): readonly Lint[] {
+  const abis = new Map<string, string>();
   for (const line of lines) {
-    if (!fresh.has(key(line))) continue;
-    for (const dependency of line.deps) {
-      if (names.has(dependency)) continue;
-      const severity = isItemPackage(dependency) ? "error" : "warning";
-      lint.push({ severity, package: key(line), field: `deps.${dependency}`, message: "is not in this repository" });
-    }
+    const abi = line.abi.toLowerCase();
+    if (!abis.has(abi) && !abi.includes("*")) abis.set(abi, line.name);
   }
-  return lint;
+  if (abis.size < 2) return [];
+  const examples = [...abis].map(([abi, of]) => `${abi} (${of === "*" ? "what is there" : of})`).join(", ");
+  return [
+    { severity: "error", package: "*", field: "abi", message: `clients refuse a catalogue with several ABIs: ${examples}` },
+  ];
+}
+
+/** Store items come with those who refer to them; other packages may come from another repository. */
+function lintDependencies(lines: readonly CatalogueLine[], isThere: (name: string) => boolean): readonly Lint[] {
+  return lines.flatMap((line) =>
+    line.deps
+      .filter((dependency) => !isThere(dependency))
+      .map((dependency): Lint => {
+        const severity = isItemPackage(dependency) ? "error" : "warning";
+        return { severity, package: key(line), field: `deps.${dependency}`, message: "is not in this repository" };
+      }),
+  );
 }
 
 /**
@@ -216,6 +255,7 @@ export function planPrune(
   return lines.filter((line) => !keep.has(line)).map(({ name, version }) => ({ name, version }));
 }
 
+/** A version has no dash, so this names one package. */
 export function key({ name, version }: { readonly name: string; readonly version: string }): string {
-  return isPackageName(name) ? `${name}-${version}` : JSON.stringify([name, version]);
+  return `${name}-${version}`;
 }

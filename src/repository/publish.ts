@@ -18,12 +18,14 @@ import { type Freshness, nextIssue, renderFreshness } from "./freshness.ts";
 import { fingerprintOf, loadKey } from "./keys.ts";
 import { CATALOGUE_FILES, type Layout, layoutOf } from "./layout.ts";
 import { withLock } from "./lock.ts";
-import { type CatalogueLine, type Incoming, planPublication, type PublishPlan } from "./plan.ts";
+import { type Incoming, planPublication, type PublishPlan } from "./plan.ts";
 import { compactManifest, inspectPackage } from "./read-package.ts";
 import { currentGeneration, loadState, type RepositoryState } from "./state.ts";
 import type { PublishReport, PublishRequest, SigningKey } from "./types.ts";
 
 const COPY_BYTES = 4 << 20;
+/** From so many packages on, one syncfs(2) is cheaper than an fsync(2) of each. */
+const BULK = 32;
 
 /** @throws Problem E_LINT, E_REPOSITORY_*, E_KEY_*, and what `inspectPackage` throws */
 export async function publish(host: Host, request: PublishRequest): Promise<PublishReport> {
@@ -52,8 +54,7 @@ export function initRepository(host: Host, request: Omit<PublishRequest, "add" |
 
 async function makePlan(host: Host, layout: Layout, state: RepositoryState, request: PublishRequest): Promise<PublishPlan> {
   const wish = await wishOf(host, request);
-  const onDisk = packagesOnDisk(host, layout);
-  return planPublication(state.lines, wish, (path) => onDisk.has(path));
+  return planPublication(state.lines, wish, (path) => host.files.exists(`${layout.root}/${path}`));
 }
 
 async function wishOf(host: Host, request: PublishRequest): Promise<Parameters<typeof planPublication>[1]> {
@@ -65,6 +66,11 @@ async function wishOf(host: Host, request: PublishRequest): Promise<Parameters<t
   return { add, remove: request.remove ?? [], replace: request.replace ?? false };
 }
 
+interface InnerFiles {
+  readonly data: Uint8Array;
+  readonly packagesite: Uint8Array;
+}
+
 /** The acting half, shared with `prune` and `sign`, which make their own plans. */
 export async function carryOut(
   host: Host,
@@ -74,12 +80,13 @@ export async function carryOut(
   plan: PublishPlan,
   nowMs: number,
 ): Promise<PublishReport> {
-  const data = Buffer.from(renderData(plan.lines.map(({ text }) => text)));
+  const packagesite = renderPackagesite(plan.lines);
+  const data = renderData(packagesite);
   const catalogueSha256 = sha256(data);
   const changed = plan.changed || state.generation === undefined || state.freshness?.catalogueSha256 !== catalogueSha256;
   if (changed) {
     const freshness = { catalogueSha256, issuedAtMs: nextIssue(nowMs, state.freshness) };
-    await replaceCatalogue(host, layout, key, data, plan, freshness);
+    await replaceCatalogue(host, layout, key, { data, packagesite }, plan, freshness);
   }
   return {
     directory: layout.root,
@@ -100,7 +107,7 @@ async function replaceCatalogue(
   host: Host,
   layout: Layout,
   key: SigningKey,
-  data: Uint8Array,
+  inner: InnerFiles,
   plan: PublishPlan,
   freshness: Freshness,
 ): Promise<void> {
@@ -108,10 +115,12 @@ async function replaceCatalogue(
   const undo: (() => void)[] = [];
   try {
     for (const directory of [layout.hashed, layout.generations]) files.makeDirectory(directory, { parents: true });
+    const bulk = plan.copies.length > BULK;
     for (const copy of plan.copies) {
-      if (copyPackage(host, layout, copy)) undo.push(() => files.unlink(`${layout.root}/${copy.to}`));
+      if (copyPackage(host, layout, copy, !bulk)) undo.push(() => files.unlink(`${layout.root}/${copy.to}`));
     }
-    if (plan.copies.length > 0) files.sync(layout.hashed);
+    if (bulk) files.syncFileSystem(layout.hashed);
+    else if (plan.copies.length > 0) files.sync(layout.hashed);
     // From now on their age counts as the time since they left the catalogue.
     for (const path of plan.retired)
       if (files.exists(`${layout.root}/${path}`)) files.setTimes(`${layout.root}/${path}`, freshness.issuedAtMs);
@@ -121,7 +130,7 @@ async function replaceCatalogue(
     const path = `${layout.generations}/${generation}`;
     undo.push(() => files.removeTree(path));
     files.removeTree(path);
-    await writeGeneration(host, layout, path, previous, key, data, plan.lines, freshness);
+    await writeGeneration(host, layout, path, previous, key, inner, freshness);
     switchLink(host, `generations/${generation}`, layout.current);
     undo.length = 0;
     files.sync(layout.private);
@@ -139,14 +148,16 @@ async function writeGeneration(
   path: string,
   previous: number | undefined,
   key: SigningKey,
-  data: Uint8Array,
-  lines: readonly CatalogueLine[],
+  inner: InnerFiles,
   freshness: Freshness,
 ): Promise<void> {
   const { files } = host;
   files.makeDirectory(path);
-  const site = Buffer.from(renderPackagesite(lines.map(({ text }) => text)));
-  const archives = await Promise.all([buildArchive(data, "data", key), buildArchive(site, "packagesite.yaml", key)]);
+  const { data, packagesite } = inner;
+  const archives = await Promise.all([
+    buildArchive(data, freshness.catalogueSha256, "data", key),
+    buildArchive(packagesite, sha256(packagesite), "packagesite.yaml", key),
+  ]);
   const before = previous === undefined ? undefined : `${layout.generations}/${previous}`;
   const earlier = before === undefined ? undefined : files.lstatIfAny(`${before}/data.pkg`);
   // Clients ask "modified since?" in whole seconds, so a new catalogue is at least one second newer than the last.
@@ -170,7 +181,7 @@ async function writeGeneration(
 }
 
 /** false when it is there already: the name holds its digest, and what is there is checked against it. */
-function copyPackage(host: Host, layout: Layout, copy: PublishPlan["copies"][number]): boolean {
+function copyPackage(host: Host, layout: Layout, copy: PublishPlan["copies"][number], durable: boolean): boolean {
   const { files } = host;
   const to = `${layout.root}/${copy.to}`;
   const present = files.lstatIfAny(to);
@@ -191,7 +202,7 @@ function copyPackage(host: Host, layout: Layout, copy: PublishPlan["copies"][num
       files.close(output);
     }
     if (hash.digest("hex") !== copy.sha256) throw changedMeanwhile(copy.from);
-    files.sync(temporary);
+    if (durable) files.sync(temporary);
     files.rename(temporary, to);
     return true;
   } catch (cause) {

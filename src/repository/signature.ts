@@ -31,8 +31,9 @@ export interface Verified {
 
 type SignatureType = "rsa" | "ecdsa" | "eddsa";
 
-export function signCatalogue(inner: Uint8Array, innerName: string, key: SigningKey): readonly SignatureMember[] {
-  const signature = signText(sha256(inner), key);
+/** `digest` is H. */
+export function signCatalogue(digest: string, innerName: string, key: SigningKey): readonly SignatureMember[] {
+  const signature = signText(digest, key);
   const withNul = new Uint8Array(signature.length + 1);
   withNul.set(signature);
   return [

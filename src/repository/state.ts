@@ -9,13 +9,13 @@ import { oneChunk } from "./archive.ts";
 import { openCatalogue } from "./catalogue.ts";
 import { type Freshness, verifyFreshness } from "./freshness.ts";
 import type { Layout } from "./layout.ts";
-import type { CatalogueLine } from "./plan.ts";
 import { verifyCatalogue } from "./signature.ts";
 
 export interface RepositoryState {
   /** undefined before the first publication. */
   readonly generation: number | undefined;
-  readonly lines: readonly CatalogueLine[];
+  /** Rendered entries, sorted. */
+  readonly lines: readonly string[];
   readonly freshness: Freshness | undefined;
 }
 
@@ -49,10 +49,12 @@ export async function loadState(host: Host, layout: Layout, publicPem: string): 
   const path = `${layout.generations}/${generation}`;
   try {
     const name = `${path}/packagesite.pkg`;
-    const opened = await openCatalogue(host, oneChunk(host.files.readFile(name)), "packagesite.yaml", name);
+    // A whole frame of our own making is decompressed in one go, three times as fast as a stream.
+    const tar = await Bun.zstdDecompress(host.files.readFile(name));
+    const opened = await openCatalogue(host, oneChunk(tar), "packagesite.yaml", name);
     const { key } = verifyCatalogue(opened.inner, opened.signatures, { mode: "pubkey", publicPem }, name);
     const text = Buffer.from(opened.inner.buffer, opened.inner.byteOffset, opened.inner.length).toString();
-    const lines = text.split("\n").flatMap((line) => (line === "" ? [] : [parseLine(line)]));
+    const lines = text === "" ? [] : text.slice(0, -1).split("\n");
     return { generation, lines, freshness: verifyFreshness(host.files.readText(`${path}/freshness.json`), key, layout.root) };
   } catch (cause) {
     throw damaged(layout, cause);
@@ -69,13 +71,6 @@ export function lastFreshness(host: Host, layout: Layout, publicPems: readonly s
     }
   }
   return undefined;
-}
-
-/** The line is one of our own, verified: what is taken from it has the types it was written with. */
-function parseLine(text: string): CatalogueLine {
-  const entry = JSON.parse(text) as Omit<CatalogueLine, "deps" | "text"> & { readonly deps?: Readonly<Record<string, unknown>> };
-  const { name, version, abi, sum, path, deps } = entry;
-  return { name, version, abi, sum, path, deps: deps === undefined ? [] : Object.keys(deps), text };
 }
 
 function refuseForeign(host: Host, layout: Layout): void {

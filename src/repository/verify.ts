@@ -45,19 +45,20 @@ export interface ReadResult {
 export async function readRepository(host: Host, source: RepositorySource, options: ReadOptions): Promise<ReadResult> {
   const names = archiveNames(await readMeta(source));
   for (const archive of names) {
-    const signed = await readArchive(host, source, archive, options.trust);
-    if (signed === undefined) continue;
-    const { inner, innerName, name, verified } = signed;
-    const catalogueSha256 = sha256(inner);
-    const text = await source.read("freshness.json", MAXIMUM_STATEMENT_BYTES);
-    // The statement is about `data`; a reader that was only given the other archive has to do without.
-    const statement =
-      text === undefined || innerName !== "data"
-        ? undefined
-        : verifyFreshness(Buffer.from(text).toString(), verified.key, source.name);
-    const record = judgeFreshness(options.record, catalogueSha256, statement, options, source.name);
-    const entries = parseInner(inner, innerName, name);
-    return { catalogue: { entries, catalogueSha256, signatureMode: verified.mode }, record };
+    // A second time when something was published between the reading of catalogue and statement.
+    for (const attempt of ["first", "last"] as const) {
+      const signed = await readArchive(host, source, archive, options.trust);
+      if (signed === undefined) break;
+      const { inner, innerName, name, verified } = signed;
+      const catalogueSha256 = sha256(inner);
+      // The statement is about `data`; a reader that was only given the other archive has to do without.
+      const text = innerName === "data" ? await source.read("freshness.json", MAXIMUM_STATEMENT_BYTES) : undefined;
+      const statement = text === undefined ? undefined : verifyFreshness(Buffer.from(text).toString(), verified.key, source.name);
+      if (statement !== undefined && statement.catalogueSha256 !== catalogueSha256 && attempt === "first") continue;
+      const record = judgeFreshness(options.record, catalogueSha256, statement, options, source.name);
+      const entries = parseInner(inner, innerName, name);
+      return { catalogue: { entries, catalogueSha256, signatureMode: verified.mode }, record };
+    }
   }
   throw new Problem({
     code: "E_CATALOGUE_MISSING",
@@ -110,8 +111,7 @@ export interface RepositoryCheck {
 export async function verifyRepository(host: Host, source: RepositorySource, options: ReadOptions): Promise<RepositoryCheck> {
   const { catalogue, record } = await readRepository(host, source, options);
   const lint: Lint[] = catalogue.entries.flatMap((entry) => lintEntry(entry));
-  const lines = catalogue.entries.map(lineOf);
-  lint.push(...lintCatalogue(lines, new Set(lines.map(key))));
+  lint.push(...lintCatalogue(catalogue.entries.map(lineOf)));
   const older = await readArchive(host, source, { innerName: "packagesite.yaml", files: ["packagesite.pkg"] }, options.trust);
   if (older !== undefined && !sameEntries(parseInner(older.inner, older.innerName, older.name), catalogue.entries)) {
     lint.push({
