@@ -1,5 +1,12 @@
 /** What a project file imports: `import { autotools, fetchurl } from "garth"`. */
-export { package_, type PackageDeclaration, type PackageFields, repository, type RepositoryDeclaration } from "./pkg/index.ts";
+import { package_ as packageOf, repository as repositoryOf } from "./pkg/index.ts";
+import type { Buildable } from "./recipe/index.ts";
+
+/** `pkg` packages whatever it is given; in a project file that is what a build system or `alternatives` returned. */
+export const package_ = packageOf<Buildable>;
+export const repository = repositoryOf<Buildable>;
+
+export type { PackageDeclaration, PackageFields, RepositoryDeclaration } from "./pkg/index.ts";
 export {
   alternatives,
   type AlternativesDeclaration,

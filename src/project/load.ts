@@ -88,14 +88,23 @@ interface Message {
 function asProblem(host: Host, file: string, error: unknown): Problem {
   if (error instanceof Problem) {
     const found = atField(host, error);
-    return found instanceof Problem ? found : error;
+    return located(found instanceof Problem ? found : error);
   }
   const messages = error instanceof AggregateError ? error.errors.filter(isMessage) : [];
-  if (messages.length > 0) return unreadable(file, messages, "E_PROJECT_SYNTAX");
-  if (isNamed(error, "BuildMessage") && isMessage(error)) return unreadable(file, [error], "E_PROJECT_SYNTAX");
-  if (isNamed(error, "ResolveMessage") && isMessage(error)) return unreadable(file, [error], "E_PROJECT_IMPORT");
-  if (error instanceof SyntaxError) return missingExport(host, file, error);
+  if (messages.length > 0) return unreadable(file, messages);
+  if (isNamed(error, "BuildMessage") && isMessage(error)) return unreadable(file, [error]);
+  if (isNamed(error, "ResolveMessage") && isMessage(error)) return missingImport(host, file, error.message);
+  if (error instanceof SyntaxError) return missingImport(host, file, error.message);
   return threw(file, error);
+}
+
+/** A problem that does not say where: the call in the project file that it came out of. */
+function located(problem: Problem): Problem {
+  const location = problem.where === undefined ? locationOf(problem) : undefined;
+  if (location === undefined) return problem;
+  const { code, message, hint, details, exit, cause } = problem;
+  const fields = { code, message, details, exit, cause, where: renderLocation(location) };
+  return new Problem(hint === undefined ? fields : { ...fields, hint });
 }
 
 function isNamed(error: unknown, name: string): boolean {
@@ -106,36 +115,41 @@ function isMessage(value: unknown): value is Message {
   return typeof value === "object" && value !== null && "message" in value && typeof value.message === "string";
 }
 
-function unreadable(file: string, messages: readonly Message[], code: "E_PROJECT_SYNTAX" | "E_PROJECT_IMPORT"): Problem {
-  const [first] = messages;
-  const details = messages.map(({ message, position }) =>
-    position ? `${position.line}:${position.column} ${message}` : message,
+function unreadable(file: string, messages: readonly Message[]): Problem {
+  const position = messages[0]?.position;
+  const details = messages.map((each) =>
+    each.position ? `${each.position.line}:${each.position.column} ${each.message}` : each.message,
   );
-  const position = first?.position;
   if (position?.lineText !== undefined) details.splice(1, 0, `    ${position.lineText.trim()}`);
   return new Problem({
-    code,
-    message: code === "E_PROJECT_SYNTAX" ? `${file} is not TypeScript that can be read` : `${file} imports what is not there`,
+    code: "E_PROJECT_SYNTAX",
+    message: `${file} is not TypeScript that can be read`,
     details,
     where: position ? `${position.file || file}:${position.line}` : file,
     exit: 2,
   });
 }
 
-/** An import that links to nothing has no position: the name is looked for in the file. */
-function missingExport(host: Host, file: string, error: SyntaxError): Problem {
-  const [, name = "", module = ""] = /^Export named '(.+)' not found in module '(.+)'/.exec(error.message) ?? [];
-  const lines = host.files.readText(file).split("\n");
-  const line = name === "" ? -1 : lines.findIndex((text) => text.split(/[^\p{ID_Continue}$]+/u).includes(name));
+/** An import of what is not there comes without a position: the name is looked for in the text of the file that imports it. */
+function missingImport(host: Host, file: string, message: string): Problem {
+  const [, name = "", module = ""] = /^Export named '(.+)' not found in module '(.+)'/.exec(message) ?? [];
+  const [, specifier = "", importer = file] = /^Cannot find \w+ '(.+)' imported from (\/.+)$/.exec(message) ?? [];
+  const wanted = name === "" ? specifier : name;
+  const isHere = name === "" ? (text: string) => text.includes(specifier) : (text: string) => wordsOf(text).includes(name);
+  const line = wanted === "" ? -1 : host.files.readText(importer).split("\n").findIndex(isHere);
   const meant = module === "garth" ? closest(name, offered) : undefined;
   return new Problem({
     code: "E_PROJECT_IMPORT",
-    message: `${file} imports what is not there`,
-    details: [error.message],
-    where: line === -1 ? file : `${file}:${line + 1}`,
+    message: `${importer} imports what is not there`,
+    details: [message],
+    where: line === -1 ? importer : `${importer}:${line + 1}`,
     ...(meant === undefined ? {} : { hint: `did you mean ${meant}?` }),
     exit: 2,
   });
+}
+
+function wordsOf(text: string): readonly string[] {
+  return text.split(/[^\p{ID_Continue}$]+/u);
 }
 
 function threw(file: string, error: unknown): Problem {

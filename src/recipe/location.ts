@@ -34,8 +34,8 @@ function decodeFile(text: string): string {
 }
 
 const OWN_FILE = decodeFile(import.meta.url);
-/** undefined when the program is one bundled file: then that file is all there is. */
-const OWN_DIRECTORY = OWN_FILE.endsWith("/recipe/location.ts") ? OWN_FILE.slice(0, -"location.ts".length) : undefined;
+/** Garth's `src`; undefined when the program is one bundled file: then that file is all there is. */
+const OWN_DIRECTORY = OWN_FILE.endsWith("/recipe/location.ts") ? OWN_FILE.slice(0, -"recipe/location.ts".length) : undefined;
 
 function isOwn(file: string): boolean {
   if (file === OWN_FILE) return true;
