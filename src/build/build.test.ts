@@ -78,7 +78,7 @@ describe("building", () => {
     expect(bench.started()).toEqual([]);
     expect(second.goal.how).toBe("cutoff");
     expect(second.goal.outputs).toEqual(first.goal.outputs);
-    const plain = ({ how: _, ...rest }: Readonly<Record<string, string>>) => rest;
+    const plain = (fields: Readonly<Record<string, string>>) => ({ ...fields, how: "" });
     expect(plain(buildReceipt(second.goal, bench.store))).toEqual(plain(buildReceipt(first.goal, bench.store)));
   });
 

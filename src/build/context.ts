@@ -8,6 +8,7 @@ import type { Store } from "../store/index.ts";
 import type { Work } from "./nodes.ts";
 import type { BuildPlan } from "./plan.ts";
 import type { Records } from "./records.ts";
+import type { Registrar } from "./registrar.ts";
 import type { Slots } from "./slots.ts";
 import type { BuildEvent, BuildOptions } from "./types.ts";
 
@@ -31,6 +32,7 @@ export interface BuilderContext {
 export interface Workshop extends BuilderContext {
   readonly records: Records;
   readonly slots: Slots;
+  readonly registrar: Registrar;
   /** Of leases: this process and which of its builders. */
   readonly owner: string;
   readonly isAlive: (owner: string) => boolean;

@@ -121,13 +121,14 @@ export function summary(
   return new Problem({
     code: "E_BUILD_FAILED",
     message: `${failures.length} of the steps failed: ${failures.map(({ label }) => label).join(", ")}`,
-    details: [
-      ...problems.flatMap((each) => [`${each.code}: ${each.message}`, ...each.details.map((line) => `  ${line}`)]),
-      ...tried,
-    ],
+    details: [...problems.flatMap(asLines), ...tried],
     ...(problem.where === undefined ? {} : { where: problem.where }),
     ...(problem.hint === undefined ? {} : { hint: problem.hint }),
   });
+}
+
+function asLines({ code, message, details }: Problem): readonly string[] {
+  return [`${code}: ${message}`, ...details.map((line) => `  ${line}`)];
 }
 
 function withDetails(problem: Problem, more: readonly string[]): Problem {

@@ -39,7 +39,8 @@ export interface MakeOptions {
 export async function makeStep(session: Session, node: StepNode, resolved: Resolved, options: MakeOptions): Promise<Made> {
   const { shop } = session;
   const { drv } = resolved;
-  const holder = shop.ledger.acquire(leaseName(drv), shop.owner, shop.isAlive, shop.now());
+  const { ledger } = shop;
+  const holder = ledger.quickTransaction(() => ledger.acquire(leaseName(drv), shop.owner, shop.isAlive, shop.now()));
   if (holder !== undefined) return { kind: "held", holder };
   let leased = true;
   try {
@@ -50,13 +51,13 @@ export async function makeStep(session: Session, node: StepNode, resolved: Resol
     const run = await runOnce(session, node, resolved, 0, options.onSandboxGone);
     try {
       shop.emit({ kind: "registering", key: node.key });
-      const items = await shop.store.register(run.registration);
+      const items = await shop.registrar.register(run.registration, session.plan.busy("build"));
       const outputs = Object.fromEntries(Object.entries(items).map(([name, { path }]) => [name, path]));
       for (const { path } of Object.values(items)) shop.pinned.add(path);
-      shop.ledger.transaction(() => {
+      ledger.quickTransaction(() => {
         const record = { use: run.use, log: run.log, outputs };
         shop.records.noteRun(node.step.recipe.name, drv, resolved.text, record, shop.now());
-        shop.ledger.release(leaseName(drv), shop.owner);
+        ledger.release(leaseName(drv), shop.owner);
       });
       leased = false;
       return { kind: "built", outputs, use: run.use, log: run.log };
@@ -64,7 +65,7 @@ export async function makeStep(session: Session, node: StepNode, resolved: Resol
       run.discard();
     }
   } finally {
-    if (leased) shop.ledger.release(leaseName(drv), shop.owner);
+    if (leased) ledger.quickTransaction(() => ledger.release(leaseName(drv), shop.owner));
   }
 }
 

@@ -5,6 +5,7 @@ import { type BuilderContext, type Session, type Workshop } from "./context.ts";
 import { lookUpAll, plannedSteps, rebuiltSteps } from "./dryrun.ts";
 import { logPath, readLog } from "./log.ts";
 import { openRecords } from "./records.ts";
+import { openRegistrar } from "./registrar.ts";
 import { openSession, runBuild } from "./run.ts";
 import { openSlots, recoverSlots } from "./slots.ts";
 import type { Builder, BuildOptions } from "./types.ts";
@@ -24,6 +25,7 @@ export function openBuilder(context: BuilderContext): Builder {
     ...context,
     records: openRecords(ledger),
     slots: openSlots({ host, ledger, temporary: directories.temporary, owner, isAlive, now }),
+    registrar: openRegistrar(context.store),
     owner,
     isAlive,
     pinned: new Set(),

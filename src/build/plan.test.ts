@@ -93,22 +93,25 @@ describe("what is wanted", () => {
 });
 
 test("a vacated place is used by the next, and only so many put their work away at once", () => {
-  const plan = openPlan([step("a"), step("b"), step("c"), step("d")], ["a", "b", "c", "d"], {
-    ...OPTIONS,
-    places: { build: 1, fetch: 1 },
-  });
+  const keys = Array.from({ length: 8 }, (_, i) => `n${i}`);
+  const plan = openPlan(
+    keys.map((key) => step(key)),
+    keys,
+    { ...OPTIONS, places: { build: 1, fetch: 1 } },
+  );
   lookUpAll(plan, () => "unknown");
-  expect(plan.starts()).toEqual(["a"]);
-  expect(plan.starts()).toEqual([]);
-  plan.vacate("a");
-  expect(plan.starts()).toEqual(["b"]);
-  plan.vacate("b");
-  expect(plan.starts()).toEqual([]);
-  plan.finished("a", false);
-  expect(plan.starts()).toEqual(["c"]);
-  plan.finished("c", false);
-  expect(plan.isDone()).toBe(false);
-  plan.failed("b");
+  const away: string[] = [];
+  for (let [next] = plan.starts(); next !== undefined; [next] = plan.starts()) {
+    expect(plan.starts()).toEqual([]);
+    expect(plan.busy("build")).toBe(1);
+    plan.vacate(next);
+    away.push(next);
+  }
+  expect(away).toEqual(["n0", "n1", "n2", "n3"]);
+  plan.finished("n0", false);
+  expect(plan.starts()).toEqual(["n4"]);
+  for (const key of ["n4", "n1", "n2"]) plan.finished(key, false);
+  plan.failed("n3");
   expect(plan.isDone()).toBe(true);
 });
 

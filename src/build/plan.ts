@@ -66,7 +66,7 @@ export interface BuildPlan {
   /** `changed`: the paths are not those that were known before. */
   finished(key: string, changed: boolean): void;
   failed(key: string): void;
-  /** Its work is over but for putting it away: another may start in its place. At most as many as there are places go on so. */
+  /** Its work is over but for putting it away: another may start in its place. Of each place, so many at most: AHEAD. */
   vacate(key: string): void;
   /** Somebody else is making it: its place is free until `wake`, which looks it up again. */
   park(key: string): void;
@@ -75,6 +75,8 @@ export interface BuildPlan {
   stop(): void;
   isStopped(): boolean;
   phase(key: string): Phase;
+  /** How many hold a place of the pool. */
+  busy(pool: Pool): number;
   /** Nothing is running or being looked up, and nothing is left to start. */
   isDone(): boolean;
   /** Longest expected time from the start of this node to the end of a goal. */
@@ -98,6 +100,8 @@ interface Node {
   missingNeeds: number;
 }
 
+/** How many that vacated a place may still be put away while the next ones run there. */
+const AHEAD = 4;
 /** Expected time of a node that never ran, when no other ran either. */
 const UNKNOWN_MS = 1000;
 
@@ -238,7 +242,7 @@ export function openPlan(nodes: readonly PlanNode[], goals: readonly string[], o
       const batch: string[] = [];
       if (stopped) return batch;
       for (const pool of ["fetch", "build"] as const) {
-        while (busy[pool] < options.places[pool] && vacated[pool].size <= options.places[pool]) {
+        while (busy[pool] < options.places[pool] && vacated[pool].size < AHEAD * options.places[pool]) {
           const target = ready[pool].pop();
           if (target === undefined) break;
           if (target.phase !== "ready") continue;
@@ -286,6 +290,7 @@ export function openPlan(nodes: readonly PlanNode[], goals: readonly string[], o
     },
     isStopped: () => stopped,
     phase: (key) => node(key).phase,
+    busy: (pool) => busy[pool],
     isDone() {
       if (busy.build + busy.fetch + vacated.build.size + vacated.fetch.size + looking > 0) return false;
       if (stopped) return true;

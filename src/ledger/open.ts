@@ -81,9 +81,21 @@ export function openLedger(file: string, migrations: readonly Migration[], optio
     }
   };
 
+  // In WAL mode, NORMAL leaves out the sync at COMMIT; the next FULL one makes everything before it durable as well (pragma.html).
+  const quickTransaction = <T>(work: () => T): T => {
+    if (depth > 0) return work();
+    statement("PRAGMA synchronous=NORMAL").run();
+    try {
+      return transaction(work);
+    } finally {
+      statement("PRAGMA synchronous=FULL").run();
+    }
+  };
+
   return {
     statement,
     transaction,
+    quickTransaction,
     record: (room, kind, subject, data, atMs) => {
       statement("INSERT INTO ledger_event(at_ms, room, kind, subject, data) VALUES (?, ?, ?, ?, ?)").run(
         Math.trunc(atMs),

@@ -25,6 +25,11 @@ export interface Ledger {
   statement(sql: string): Statement;
   /** BEGIN IMMEDIATE ... COMMIT; rolls back when `work` throws. Nested calls join the outer one. */
   transaction<T>(work: () => T): T;
+  /**
+   * The same without waiting for the disk: it survives the process, and a power failure may take it together with everything
+   * since the last `transaction` that returned. For what only living processes need (leases) and what is only told (times).
+   */
+  quickTransaction<T>(work: () => T): T;
   /** Append-only log of what happened, for people and for recovery. */
   record(room: string, kind: string, subject: string, data: unknown, atMs: number): void;
   /**
