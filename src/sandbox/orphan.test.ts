@@ -101,6 +101,7 @@ describe.if(CAN_SANDBOX)("kill -9 of Garth", () => {
 
 describe.if(CAN_SANDBOX)("without root", () => {
   const somebody = 65_432;
+  const AS_SOMEBODY = ["setpriv", "--reuid", String(somebody), "--regid", String(somebody), "--clear-groups", process.execPath];
 
   /** As an ordinary user with a directory of its own; the way there is open. */
   function asSomebody(
@@ -111,13 +112,9 @@ describe.if(CAN_SANDBOX)("without root", () => {
     const own = directory(name);
     chmodSync(place.directory, 0o755);
     chownSync(own, somebody, somebody);
-    const child = Bun.spawnSync(
-      [
-        ...["setpriv", "--reuid", String(somebody), "--regid", String(somebody), "--clear-groups"],
-        ...[process.execPath, PROGRAM, own, "35001", script, JSON.stringify(limits)],
-      ],
-      { env: { HOME: own, PATH: "/usr/bin:/bin" } },
-    );
+    const child = Bun.spawnSync([...AS_SOMEBODY, PROGRAM, own, "35001", script, JSON.stringify(limits)], {
+      env: { HOME: own, PATH: "/usr/bin:/bin" },
+    });
     return { text: child.stdout.toString() + child.stderr.toString(), own };
   }
 
@@ -152,13 +149,10 @@ describe.if(CAN_SANDBOX)("without root", () => {
   test("kill -9 ends it too", async () => {
     const own = directory("rootless-killed");
     chownSync(own, somebody, somebody);
-    const child = Bun.spawn(
-      [
-        ...["setpriv", "--reuid", String(somebody), "--regid", String(somebody), "--clear-groups"],
-        ...[process.execPath, PROGRAM, own, "35001", "sleep 1000 & echo started; sleep 1000"],
-      ],
-      { env: { HOME: own, PATH: "/usr/bin:/bin" }, stdout: "pipe" },
-    );
+    const child = Bun.spawn([...AS_SOMEBODY, PROGRAM, own, "35001", "sleep 1000 & echo started; sleep 1000"], {
+      env: { HOME: own, PATH: "/usr/bin:/bin" },
+      stdout: "pipe",
+    });
     await untilItPrints(child.stdout, "started");
     child.kill("SIGKILL");
     await child.exited;

@@ -113,8 +113,7 @@ export interface PlanProblem {
 
 /** Absolute, no empty, `.` or `..` component, no trailing slash, nothing that would break a line of a file. */
 function isNormal(path: string): boolean {
-  // oxlint-disable-next-line no-control-regex
-  if (!path.startsWith("/") || /[\u0000-\u001f\u007f]/.test(path)) return false;
+  if (!path.startsWith("/") || /\p{Cc}/u.test(path)) return false;
   return (
     path === "/" ||
     path
