@@ -26,7 +26,7 @@ describe("planSandbox", () => {
         }),
       );
       const text = `${JSON.stringify(plan, null, 2)}\n`;
-      expect(text).toBe(golden(`plan-${system}.json`, text));
+      expect(text).toBe(golden(`plan-${system}.txt`, text));
       expect(lintPlan(plan)).toEqual([]);
     });
   }
