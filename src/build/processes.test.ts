@@ -23,10 +23,17 @@ interface Child {
   readonly ended: Promise<number | null>;
 }
 
+/** A second Garth on the same root, as a process of its own, which prints its events. */
+const PROGRAM = `
+  import { openBench, tiny } from ${JSON.stringify(`${import.meta.dir}/testing.ts`)};
+  const [root, name, text] = process.argv.slice(-3);
+  const bench = openBench({ root, onEvent: (event) => process.stdout.write(JSON.stringify(event) + "\\n") });
+  await bench.build(tiny(name, text));
+  await bench.close();
+`;
+
 function child(name: string, text: string): Child {
-  const running = spawn(process.execPath, [`${import.meta.dir}/testing-child.ts`, bench.root, name, text], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const running = spawn(process.execPath, ["-e", PROGRAM, bench.root, name, text], { stdio: ["ignore", "pipe", "inherit"] });
   const kinds: string[] = [];
   const waiting: { readonly kind: string; readonly resolve: () => void }[] = [];
   createInterface({ input: running.stdout }).on("line", (line) => {
