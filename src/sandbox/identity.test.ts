@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { BUILD_ID_COUNT, buildUserLease, FIRST_BUILD_ID, leaseBuildUser, nextBuildUser } from "./identity.ts";
-import { isProblem } from "./testing-expect.ts";
+import { isProblem } from "./expect.testing.ts";
 
 describe("build users", () => {
   test("begin at 35001:35001", () => expect(nextBuildUser(new Set())).toEqual({ kind: "drop", uid: 35_001, gid: 35_001 }));

@@ -9,7 +9,7 @@ import { fstabField, jailConfString, jailName } from "./jail-files.ts";
 import { defaultLimits, planSandbox } from "./plan.ts";
 import type { RootEntry } from "./root.ts";
 import { CAN_SANDBOX, golden, makePlace, outputPath, type Place, sampleRequest } from "./testing.ts";
-import { isProblem } from "./testing-expect.ts";
+import { isProblem } from "./expect.testing.ts";
 import type { SandboxPlan } from "./types.ts";
 
 const inputs = [

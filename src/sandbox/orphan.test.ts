@@ -7,7 +7,7 @@ import { cgroupParents, detectCgroups } from "./cgroup.ts";
 import { type Limits, openSandbox } from "./index.ts";
 import { CAN_SANDBOX, livingProcesses, makePlace } from "./testing.ts";
 
-const PROGRAM = join(import.meta.dir, "testing-run.ts");
+const PROGRAM = join(import.meta.dir, "run.testing.ts");
 const host = localHost();
 const place = makePlace();
 afterAll(() => place.remove());

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { assertSound, defaultLimits, lintPlan, planSandbox, programPath, sandboxHostname } from "./plan.ts";
 import { golden, outputPath, sampleRequest } from "./testing.ts";
-import { isProblem } from "./testing-expect.ts";
+import { isProblem } from "./expect.testing.ts";
 import type { SandboxPlan } from "./types.ts";
 
 const inputs = [

@@ -17,7 +17,7 @@ import { join } from "node:path";
 import { localHost } from "../host/index.ts";
 import { openSandbox, type SandboxPlan, type SandboxResult } from "./index.ts";
 import { CAN_SANDBOX, livingProcesses, makePlace, outputPath } from "./testing.ts";
-import { isProblem } from "./testing-expect.ts";
+import { isProblem } from "./expect.testing.ts";
 
 const host = localHost();
 const sandbox = openSandbox(host);
@@ -234,7 +234,7 @@ describe.if(CAN_SANDBOX)("who one is", () => {
   test("groups that Garth has itself are not handed on", async () => {
     const directory = join(place.directory, "groups");
     mkdirSync(directory);
-    const program = join(import.meta.dir, "testing-run.ts");
+    const program = join(import.meta.dir, "run.testing.ts");
     const script = "id -G; grep Groups /proc/self/status";
     const child = Bun.spawnSync(["setpriv", "--groups", "0,4,5,27", process.execPath, program, directory, "35002", script]);
     expect(child.stdout.toString().replaceAll(/[ \t]+\n/g, "\n")).toBe('35002\nGroups:\n{"kind":"exited","status":0}\n');

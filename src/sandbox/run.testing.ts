@@ -1,7 +1,7 @@
 /**
  * A Garth in small, for tests that need one as a process of its own: to kill it, or to run it as somebody else.
  *
- *     bun testing-run.ts PLACE UID SCRIPT [LIMITS]     PLACE is a directory to work in, LIMITS are JSON
+ *     bun run.testing.ts PLACE UID SCRIPT [LIMITS]     PLACE is a directory to work in, LIMITS are JSON
  *
  * Prints what the builder prints, then a line of JSON with the result, or with the code and details of the problem.
  */
