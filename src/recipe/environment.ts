@@ -12,6 +12,7 @@ type InputTable = Readonly<Record<string, Recipe | Alternatives>>;
 
 /** The variable of an input: its name, with `_` for what a shell variable cannot hold. */
 export function variableName(name: string): string {
+  if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) return name;
   const plain = name.replaceAll(/[^A-Za-z0-9_]/g, "_");
   return /^[0-9]/.test(plain) ? `_${plain}` : plain;
 }

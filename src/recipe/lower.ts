@@ -86,6 +86,7 @@ export function inputsOf(declaration: Declaration, system: System): Readonly<Rec
   if (given === undefined) return NO_INPUTS;
   const inputs: Inputs = typeof given === "function" ? given() : given;
   const named: Record<string, Buildable> = {};
+  if (typeof given !== "function" && !isList(given)) return sorted(given);
   checked(declaration.buildSystem, declaration.name, declaration.site, () => {
     if (typeof given === "function") below("inputs", inputsValue, inputs);
     if (!isList(inputs)) {
@@ -93,7 +94,8 @@ export function inputsOf(declaration: Declaration, system: System): Readonly<Rec
       return;
     }
     for (const [index, input] of inputs.entries()) {
-      below("inputs", () => below(index, () => addInput(named, input), input), inputs);
+      if (named[input.name] === undefined) named[input.name] = input;
+      else if (named[input.name] !== input) below("inputs", () => below(index, () => sameName(input), input), inputs);
     }
   });
   return named;
@@ -110,16 +112,8 @@ function isList(inputs: Inputs): inputs is readonly Buildable[] {
   return Array.isArray(inputs);
 }
 
-function addInput(named: Record<string, Buildable>, input: Buildable): void {
-  if (named[input.name] === input) return;
-  if (Object.hasOwn(named, input.name)) {
-    throw new Fault(
-      `inputs with different names`,
-      input.name,
-      `write an object that names them: { ${input.name}: first, other: second }`,
-    );
-  }
-  named[input.name] = input;
+function sameName({ name }: Buildable): never {
+  throw new Fault(`inputs with different names`, name, `write an object that names them: { ${name}: first, other: second }`);
 }
 
 function patchesOf(options: CommonOptions | PhasedOptions): Readonly<Record<string, Fetch>> {

@@ -17,12 +17,14 @@ const FORMS: readonly (readonly [string, RegExp])[] = [
   ["a Slack token", /\bxox[abprs]-[A-Za-z0-9-]{20}/],
   ["a URL with a password", /[a-z]:\/\/[^/\s:@"']+:[^/\s@"']+@/i],
 ];
-/** All forms at once: nearly every text has none of them. */
-const ANY = new RegExp(FORMS.map(([, form]) => `(?:${form.source})`).join("|"), "i");
+
+/** Every text with one of the forms has one of these, and hardly any other has: ten thousand texts are looked at in a run. */
+const MARKS =
+  /PRIVATE KEY-----|AGE-SECRET-KEY-|age-secret-key-|b3BlbnNzaC1rZXktdjE|ccess_?[Kk]ey|CCESS_?KEY|gh[pousr]_|github_pat_|glpat-|xox|:\/\//;
 
 /** What the text looks like, or undefined. */
 export function secretIn(text: string): string | undefined {
-  if (!ANY.test(text)) return undefined;
+  if (!MARKS.test(text)) return undefined;
   return FORMS.find(([, form]) => form.test(text))?.[0];
 }
 
