@@ -35,6 +35,22 @@ test("the launcher works from another directory, and through symlinks of both ki
   }
 });
 
+test("the program can be bundled: without that it starts slowly, and nobody would notice", () => {
+  const built = Bun.spawnSync(
+    [
+      process.execPath,
+      "build",
+      "--target=bun",
+      "--format=cjs",
+      "--bytecode",
+      `--outdir=${directory}/bundle`,
+      join(home, "src/cli/main.ts"),
+    ],
+    { stdout: "ignore", stderr: "pipe" },
+  );
+  expect({ status: built.exitCode, said: built.exitCode === 0 ? "" : built.stderr.toString() }).toEqual({ status: 0, said: "" });
+});
+
 test("neither an .env file nor a bunfig.toml of the caller's directory has a say", () => {
   writeFileSync(join(directory, ".env"), `GARTH_ROOT=${directory}/elsewhere\nGARTH_JOBS=77\n`);
   writeFileSync(join(directory, "bunfig.toml"), 'preload = ["./nothing-there.ts"]\n');

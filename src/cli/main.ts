@@ -123,4 +123,5 @@ async function main(words: readonly string[]): Promise<number> {
   }
 }
 
-process.exit(await main(process.argv.slice(2)));
+// Not awaited: bytecode is for CommonJS, which has no await at the top.
+void main(process.argv.slice(2)).then((status) => process.exit(status));
