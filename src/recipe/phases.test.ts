@@ -1,6 +1,6 @@
 /** The builders run here by this machine's own sh, make and tar, outside any sandbox. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -16,7 +16,7 @@ import {
 import { homedir, tmpdir } from "node:os";
 import { gzipSync } from "node:zlib";
 import { autotools, cargo, type Declaration, hostView, instantiate, localTree, make, script } from "./index.ts";
-import type { Text } from "./types.ts";
+import { buildOutside, type Built } from "./testing.ts";
 
 let root = "";
 beforeAll(() => {
@@ -24,43 +24,8 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-interface Built {
-  readonly status: number | null;
-  readonly printed: string;
-  readonly phases: readonly string[];
-  readonly out: string;
-}
-
-/** Local trees stand for themselves, and inputs are built first. */
-function build(declared: Declaration): Built {
-  const outs = new Map<string, string>();
-  const { steps } = instantiate(declared, { system: "x86_64-linux", directory: root });
-  let built: Built | undefined;
-  for (const { key, recipe, inputs } of steps) {
-    const out = mkdtempSync(`${root}/out-`);
-    const fill = (text: Text): string => {
-      if (typeof text === "string") return text;
-      return text
-        .map((part) => {
-          if (typeof part === "string") return part;
-          if ("input" in part) return outs.get(inputs[part.input] ?? "") ?? "";
-          const source = recipe.sources[part.source];
-          return source?.fetcher === "localTree" ? source.path : "";
-        })
-        .join("");
-    };
-    const [program = "", ...words] = recipe.builder.argv.map(fill);
-    const env: Record<string, string> = { out, TMPDIR: "/tmp", HOME: "/homeless", GARTH_BUILD_CORES: "2" };
-    for (const [name, text] of Object.entries(recipe.builder.env)) env[name] = fill(text);
-    const { status, stdout, stderr } = spawnSync(program, words, { cwd: mkdtempSync(`${root}/build-`), env, encoding: "utf8" });
-    const phases = [...stdout.matchAll(/^@garth phase (\w+)$/gm)].map((match) => match[1] ?? "");
-    built = { status, printed: stdout + stderr, phases, out };
-    outs.set(key, out);
-    if (status !== 0) break;
-  }
-  if (built === undefined) throw new Error("nothing was built");
-  return built;
-}
+const build = (declared: Declaration): Built =>
+  buildOutside(instantiate(declared, { system: "x86_64-linux", directory: root }), root);
 
 /** A directory below the root, with these files. */
 function tree(name: string, files: Readonly<Record<string, string>>): string {

@@ -1,9 +1,10 @@
-/** For tests: golden files, a resolution of made-up paths, generators of derivations. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+/** For tests: golden files, a resolution of made-up paths, builders run without a sandbox, generators of derivations. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import fc from "fast-check";
 import { SCHEME, storePath, type StorePath, SYSTEMS } from "../base/index.ts";
-import type { Derivation, Resolution, Step } from "./types.ts";
+import type { Derivation, Graph, Resolution, Step, Text, TextPart } from "./types.ts";
 
 /** What a golden file says; `GARTH_GOLDEN=write` writes it anew. Fails where there is none. */
 export function golden(name: string, found: string): string {
@@ -35,6 +36,47 @@ export function resolutionFor(step: Step, contents: Readonly<Record<string, stri
     sources: Object.fromEntries(Object.keys(recipe.sources).map((name) => [name, path(name)])),
     world: recipe.buildRoot.kind === "world" ? path("world") : undefined,
   };
+}
+
+export interface Built {
+  readonly status: number | null;
+  readonly printed: string;
+  /** As announced. */
+  readonly phases: readonly string[];
+  readonly out: string;
+}
+
+/**
+ * Runs the builders of a graph on this machine, outside any sandbox, in new directories below `root`, up to the first that fails.
+ * Local trees stand for themselves; other sources have no path. Returns what came of the last.
+ */
+export function buildOutside(graph: Graph, root: string): Built {
+  const outs = new Map<string, string>();
+  let built: Built | undefined;
+  for (const step of graph.steps) {
+    built = buildStep(step, outs, root);
+    outs.set(step.key, built.out);
+    if (built.status !== 0) break;
+  }
+  if (built === undefined) throw new Error("nothing was built");
+  return built;
+}
+
+function buildStep({ recipe, inputs }: Step, outs: ReadonlyMap<string, string>, root: string): Built {
+  const out = mkdtempSync(`${root}/out-`);
+  const fillPart = (part: TextPart): string => {
+    if (typeof part === "string") return part;
+    if ("input" in part) return outs.get(inputs[part.input] ?? "") ?? "";
+    const source = recipe.sources[part.source];
+    return source?.fetcher === "localTree" ? source.path : "";
+  };
+  const fill = (text: Text): string => (typeof text === "string" ? text : text.map(fillPart).join(""));
+  const [program = "", ...words] = recipe.builder.argv.map(fill);
+  const env: Record<string, string> = { out, TMPDIR: "/tmp", HOME: "/homeless", GARTH_BUILD_CORES: "2" };
+  for (const [name, text] of Object.entries(recipe.builder.env)) env[name] = fill(text);
+  const { status, stdout, stderr } = spawnSync(program, words, { cwd: mkdtempSync(`${root}/build-`), env, encoding: "utf8" });
+  const phases = [...stdout.matchAll(/^@garth phase (\w+)$/gm)].map((match) => match[1] ?? "");
+  return { status, printed: stdout + stderr, phases, out };
 }
 
 const storeName = fc.stringMatching(/^[a-z][a-z0-9+._-]{0,12}$/);
