@@ -146,7 +146,7 @@ function dynamicSection(readAt: ReadAt, segments: readonly Segment[], bits: 32 |
   if (strings === undefined) return nothing;
   const all = (tag: number): readonly string[] =>
     entries.flatMap(([found, value]) => {
-      const string = found === tag ? text(strings, value) : undefined;
+      const string = found === tag ? strings(value) : undefined;
       return string === undefined || string === "" ? [] : [string];
     });
   return {
@@ -157,17 +157,25 @@ function dynamicSection(readAt: ReadAt, segments: readonly Segment[], bits: 32 |
   };
 }
 
-/** DT_STRTAB is an address; the segment that is loaded there says where in the file it is. */
+/**
+ * DT_STRTAB is an address; the segment that is loaded there says where in the file it is. Strings are read one by one: a large
+ * library has megabytes of them.
+ */
 function stringTable(
   readAt: ReadAt,
   segments: readonly Segment[],
   address: number | undefined,
   sizeBytes: number | undefined,
-): Uint8Array | undefined {
+): ((at: number) => string | undefined) | undefined {
   if (address === undefined || sizeBytes === undefined) return undefined;
   const segment = segments.find((s) => s.type === PT.load && address >= s.address && address < s.address + s.sizeBytes);
   if (segment === undefined) return undefined;
-  return readAt(segment.offset + (address - segment.address), Math.min(sizeBytes, MAXIMUM_TABLE_BYTES));
+  const start = segment.offset + (address - segment.address);
+  if (!Number.isSafeInteger(start)) return undefined;
+  return (at) => {
+    if (!(at < sizeBytes) || !Number.isSafeInteger(start + at)) return undefined;
+    return text(readAt(start + at, Math.min(sizeBytes - at, MAXIMUM_STRING_BYTES)), 0);
+  };
 }
 
 function abiTag(readAt: ReadAt, segments: readonly Segment[], bits: 32 | 64, endian: "little" | "big"): ElfAbiTag | undefined {

@@ -42,8 +42,7 @@ function ordered(
     ...(sum === undefined ? {} : { sum }),
     flatsize: manifest.flatsize,
     ...(path === undefined ? {} : { path, repopath: path }),
-    licenselogic: manifest.licenselogic,
-    ...list("licenses", manifest.licenses),
+    ...(manifest.licenses.length === 0 ? {} : { licenselogic: manifest.licenselogic, licenses: manifest.licenses }),
     ...(pkgsize === undefined ? {} : { pkgsize }),
     desc: percentEncode(manifest.desc),
     ...table(
