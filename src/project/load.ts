@@ -1,7 +1,7 @@
 /** Loading: the file is evaluated by the running program, which is what it imports as "garth", while the compiler checks its types. */
-import { Problem } from "../base/index.ts";
+import { closest, Problem } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
-import { closest, locationOf, renderLocation } from "../recipe/index.ts";
+import { locationOf, renderLocation } from "../recipe/index.ts";
 import { classify } from "./exports.ts";
 import { atField } from "./locate.ts";
 import { findProjectFile, readSources } from "./sources.ts";

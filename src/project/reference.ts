@@ -1,7 +1,7 @@
 /** `FILE#NAME`: which value of which project file. */
-import { Problem, type System } from "../base/index.ts";
+import { closest, Problem, type System } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
-import { type Buildable, closest, type Graph, instantiate } from "../recipe/index.ts";
+import { type Buildable, type Graph, instantiate } from "../recipe/index.ts";
 import { atField } from "./locate.ts";
 import type { Project, ProjectExport, Reference } from "./types.ts";
 

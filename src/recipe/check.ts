@@ -2,7 +2,7 @@
  * Small checks for what a project file hands over. They run in every process on every recipe, so a value that is right costs a
  * few comparisons; the path to the field is put together only on the way out of a failure.
  */
-import { closest } from "./suggest.ts";
+import { closest } from "../base/index.ts";
 
 /** @throws Fault */
 export type Check = (value: unknown) => void;

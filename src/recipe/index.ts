@@ -12,7 +12,6 @@
  * outputs of its own inputs and of nothing behind them; an output's path is not known to a derivation, only to its builder.
  */
 export { describe } from "./check.ts";
-export { closest } from "./suggest.ts";
 export { alternatives, autotools, cargo, cmake, isBuildable, make, script } from "./declare.ts";
 export { InvalidField } from "./errors.ts";
 export {

@@ -33,11 +33,20 @@ function decodeFile(text: string): string {
   return text.startsWith("file://") ? decodeURIComponent(text.slice("file://".length)) : text;
 }
 
-const OWN_FILE = decodeFile(import.meta.url);
-/** Garth's `src`; undefined when the program is one bundled file: then that file is all there is. */
-const OWN_DIRECTORY = OWN_FILE.endsWith("/recipe/location.ts") ? OWN_FILE.slice(0, -"recipe/location.ts".length) : undefined;
+/**
+ * Garth's `src`, or the one file of a bundle. Read from a stack: in a bundle `import.meta.url` is what it was when that was made.
+ */
+let own: { readonly file: string; readonly directory: string | undefined } | undefined;
+
+function ownPlace(): NonNullable<typeof own> {
+  const [file = ""] = (new Error("here").stack ?? "").split("\n").flatMap((line) => FRAME.exec(line.trimEnd())?.[1] ?? []);
+  const name = "recipe/location.ts";
+  const path = decodeFile(file);
+  return { file: path, directory: path.endsWith(`/${name}`) ? path.slice(0, -name.length) : undefined };
+}
 
 function isOwn(file: string): boolean {
-  if (file === OWN_FILE) return true;
-  return OWN_DIRECTORY !== undefined && file.startsWith(OWN_DIRECTORY) && !file.endsWith(".test.ts");
+  own ??= ownPlace();
+  if (file === own.file) return true;
+  return own.directory !== undefined && file.startsWith(own.directory) && !file.endsWith(".test.ts");
 }
