@@ -10,5 +10,5 @@
  */
 export { diffLocks } from "./diff.ts";
 export { debianArchitecture, lockAnswers, WORLD_RULES, worldIdentity, worldItemName } from "./identity.ts";
-export { isPackageName, parseLock, worldLock, writeLock } from "./lock.ts";
+export { parseLock, worldLock, writeLock } from "./lock.ts";
 export type { LockedPackage, WorldLock } from "./types.ts";

@@ -24,11 +24,6 @@ const NAME = /^[a-z0-9][a-z0-9+.-]+$/;
 const VERSION = /^(?:[0-9]+:)?[0-9A-Za-z][0-9A-Za-z.+~:-]*$/;
 const SIZE = /^[1-9][0-9]{0,12}$/;
 
-/** Whether a text can be the name of a Debian package (Debian Policy 5.6.1). */
-export function isPackageName(text: string): boolean {
-  return NAME.test(text);
-}
-
 function order(left: LockedPackage, right: LockedPackage): number {
   const [a, b] = [`${left.name} ${left.architecture}`, `${right.name} ${right.architecture}`];
   return a < b ? -1 : a > b ? 1 : 0;

@@ -6,6 +6,7 @@
  *
  * Limits: http, https and file; no credentials beyond those in the URL; a transfer is picked up at most twice.
  */
+import { rootCertificates } from "node:tls";
 import { isErrno } from "../../host/index.ts";
 import { eachChunk } from "./distfiles.ts";
 import { diskProblem, interrupted, throwIfAborted } from "./problems.ts";
@@ -90,8 +91,9 @@ async function transferAll(context: Context, url: string, transfer: Transfer): P
     const outcome = await transferOnce(context, url, transfer);
     if (outcome === undefined) return undefined;
     throwIfAborted(context.signal, `fetching ${url}`);
-    const mayGoOn = outcome.brokeOff && transfer.validator !== undefined && transfer.receivedBytes > before && pickups < PICKUPS;
-    if (!mayGoOn) return outcome.reason;
+    const hasMore = transfer.receivedBytes > before && transfer.validator !== undefined;
+    const isAtStart = transfer.receivedBytes === 0;
+    if (!outcome.brokeOff || !(hasMore || isAtStart) || pickups === PICKUPS) return outcome.reason;
   }
 }
 
@@ -159,7 +161,7 @@ async function ask(context: Context, url: string, transfer: Transfer, signal: Ab
       redirect: "manual",
       // Some servers call a .tar.gz "content-encoding: gzip"; the file is wanted as it lies there.
       decompress: false,
-      ...(place.startsWith("https:") ? { tls: { ca: await certificates(context) } } : {}),
+      ...(place.startsWith("https:") ? { tls: { ca: certificates(context) } } : {}),
     });
     const location = response.headers.get("location");
     if (![301, 302, 303, 307, 308].includes(response.status) || location === null) return response;
@@ -184,9 +186,8 @@ function networkReason(error: unknown, url: string): string {
 let known: readonly string[] | undefined;
 
 /** The runtime's list of authorities and the machine's. Read at the first https only: it is some 200 KB of text. */
-async function certificates(context: Context): Promise<string[]> {
+function certificates(context: Context): string[] {
   if (known === undefined) {
-    const { rootCertificates } = await import("node:tls");
     const { files } = context.host;
     known = [...rootCertificates, ...CERTIFICATE_FILES.filter((path) => files.exists(path)).map((path) => files.readText(path))];
   }

@@ -10,9 +10,7 @@ const PASSED =
   /^(?:HOME|USER|LOGNAME|SSH_AUTH_SOCK|SSH_AGENT_PID|GIT_SSH_COMMAND|SSL_CERT_FILE|NODE_EXTRA_CA_CERTS|npm_config_.*|(?:https?|ftp|all|no)_proxy)$/i;
 
 /** The clean environment with the caller's proxies and credentials: what fetching needs and building must not have. */
-export function networkEnvironment(
-  environment: Readonly<Record<string, string | undefined>> = process.env,
-): Record<string, string> {
+export function networkEnvironment(environment: Readonly<Record<string, string | undefined>> = {}): Record<string, string> {
   const env: Record<string, string> = { ...CLEAN_ENVIRONMENT };
   for (const [key, value] of Object.entries(environment)) {
     if (value !== undefined && PASSED.test(key)) env[key] = value;
@@ -26,10 +24,10 @@ export interface ToolRun {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly signal: AbortSignal | undefined;
+  /** How it is told to end. "SIGKILL" where nothing of it can outlive it. Default "SIGTERM", and SIGKILL after some time. */
+  readonly endWith?: "SIGTERM" | "SIGKILL";
   /** Statuses that are the caller's to judge. Default [0]. */
   readonly okStatuses?: readonly number[];
-  /** Each line of stderr as it comes. */
-  readonly onLine?: (line: string) => void;
 }
 
 export interface ToolResult {
@@ -49,20 +47,14 @@ export async function runTool(host: Host, run: ToolRun): Promise<ToolResult> {
   };
   const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
   const text = { stdout: "", stderr: "" };
-  let line = "";
   const running = host.spawn(command, {
     onOutput: (chunk, stream) => {
-      const piece = decoders[stream].decode(chunk, { stream: true });
-      text[stream] += piece;
-      if (stream === "stdout" || run.onLine === undefined) return;
-      const lines = (line + piece).split("\n");
-      line = lines.pop() ?? "";
-      for (const each of lines) run.onLine(each);
+      text[stream] += decoders[stream].decode(chunk, { stream: true });
     },
   });
   let killer: ReturnType<typeof setTimeout> | undefined;
   const stop = () => {
-    running.kill("SIGTERM");
+    running.kill(run.endWith ?? "SIGTERM");
     killer = setTimeout(() => running.kill("SIGKILL"), GRACE_MS);
   };
   run.signal?.addEventListener("abort", stop, { once: true });

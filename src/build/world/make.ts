@@ -72,7 +72,9 @@ export async function makeTree(
 async function run(context: WorldContext, doing: string, argv: readonly [string, ...string[]], temporary: string): Promise<void> {
   const env = { ...CLEAN_ENVIRONMENT, TMPDIR: temporary, SOURCE_DATE_EPOCH: "1", DEBIAN_FRONTEND: "noninteractive" };
   try {
-    await runTool(context.host, { argv, doing, env, cwd: temporary, signal: context.signal });
+    // As root its namespaces take all of it along; without, mmdebstrap tidies up by itself when it is asked to end.
+    const endWith = context.host.isRoot ? "SIGKILL" : "SIGTERM";
+    await runTool(context.host, { argv, doing, env, cwd: temporary, signal: context.signal, endWith });
   } catch (error) {
     if (!(error instanceof Problem) || error.code !== "E_COMMAND_FAILED") throw error;
     throw new Problem({
