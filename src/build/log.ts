@@ -2,7 +2,7 @@
  * What a builder printed: kept compressed, shown as it comes, and remembered by its end.
  *
  * A log is `log/<first two digits of the derivation's hash>/<base name of the derivation>.log.zst`: a few header lines that
- * start with `# garth`, then the bytes of the builder as they came, then one closing line. While a build runs it is
+ * start with `# garth`, then the bytes of the builder as they came, then one closing line. While a build prints much it is
  * `<path>.part`, a sequence of zstd frames (RFC 8878 says that frames may be concatenated), so that memory stays bounded and
  * what was printed before a crash can be read.
  */
@@ -91,6 +91,7 @@ export function openLog(files: Files, path: string, subject: LogSubject, listene
     end(outcome) {
       if (unfinishedLine !== "") tell(unfinishedLine);
       waiting.push(encode(`${recent === "" || recent.endsWith("\n") ? "" : "\n"}# garth: ${outcome}\n`));
+      if (!started) return writeCreating(files, path, Bun.zstdCompressSync(Buffer.concat(waiting)));
       flush();
       files.rename(part, path);
     },

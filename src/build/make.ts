@@ -95,16 +95,15 @@ export async function runOnce(
   const slot = shop.slots.take();
   const id = hashPart(drv).slice(0, 8);
   const keepable = options.keepFailed ? shop.slots.keepable(slot, `${label}-${id}`) : undefined;
-  const scratch = `${(keepable ?? slot).directory}/${id}`;
+  const scratch = keepable === undefined ? shop.slots.fresh(slot, id) : `${keepable.directory}/${id}`;
   const discard = () => {
-    if (keepable === undefined) shop.host.files.removeTree(scratch);
-    else keepable.discard();
-    shop.slots.giveBack(slot);
+    keepable?.discard();
+    shop.slots.giveBack(slot, scratch);
   };
   const keep = (): string | undefined => {
     if (keepable === undefined) return undefined;
     keepable.keep();
-    shop.slots.giveBack(slot);
+    shop.slots.giveBack(slot, shop.slots.fresh(slot, "none"));
     return scratch;
   };
   let settled = false;
@@ -167,7 +166,7 @@ export type OutputPlaces = Readonly<Record<string, { readonly path: StorePath; r
 
 export function outputPlaces({ drv, derivation }: Resolved, scratch: string, round: number): OutputPlaces {
   return Object.fromEntries(
-    derivation.outputs.map((name) => [name, { path: scratchPath(drv, name, round), physical: `${scratch}/outputs/${name}` }]),
+    derivation.outputs.map((name) => [name, { path: scratchPath(drv, name, round), physical: `${scratch}/output-${name}` }]),
   );
 }
 

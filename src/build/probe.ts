@@ -39,7 +39,7 @@ export async function probeOutput(
   const argv = [`${out}/${program ?? ""}`, ...words] as const;
   const slot = shop.slots.take();
   const id = hashPart(out).slice(0, 8);
-  const scratch = `${slot.directory}/${id}`;
+  const scratch = shop.slots.fresh(slot, id);
   const chunks: Uint8Array[] = [];
   let size = 0;
   try {
@@ -72,8 +72,7 @@ export async function probeOutput(
     shop.records.noteProbe(out, probeKey(probe), printed);
     return printed;
   } finally {
-    shop.host.files.removeTree(scratch);
-    shop.slots.giveBack(slot);
+    shop.slots.giveBack(slot, scratch);
   }
 }
 

@@ -56,6 +56,7 @@ export async function runBuild(shop: Workshop, graph: Graph, options: BuildOptio
   if (failure !== undefined) throw failure;
   confirmGoals(session);
   await probeGoals(session);
+  await shop.slots.settled();
   return collectResults(session);
 }
 
@@ -115,6 +116,7 @@ async function drive(session: Session): Promise<void> {
   } finally {
     options.signal?.removeEventListener("abort", onAbort);
     await Promise.allSettled(running);
+    await session.shop.slots.settled();
   }
 }
 

@@ -23,6 +23,7 @@ import {
 } from "../sandbox/index.ts";
 
 const UNDO = "build-scratch";
+const BARE_MAX = 1000;
 
 export interface Slot {
   readonly identity: SandboxIdentity;
@@ -41,7 +42,12 @@ export interface Keepable extends Slot {
 export interface Slots {
   /** @throws Problem E_NO_BUILD_USER when all are taken by living builds */
   take(): Slot;
-  giveBack(slot: Slot): void;
+  /** A path below the slot's directory where nothing ever was. */
+  fresh(slot: Slot, label: string): string;
+  /** The slot is free; `scratch` is removed meanwhile. */
+  giveBack(slot: Slot, scratch: string): void;
+  /** All that was given back is removed. @throws what the removal throws */
+  settled(): Promise<void>;
   /** At `tmp/kept/<label>`; what an earlier build left there is removed. */
   keepable(slot: Slot, label: string): Keepable;
   close(): void;
@@ -62,9 +68,23 @@ export function openSlots(context: SlotsContext): Slots {
   const own = `${temporary}/build-${owner.replaceAll(/[^0-9A-Za-z]+/g, "-").slice(-40)}`;
   const free: Slot[] = [];
   const undo = new Map<Slot, number>();
+  const removals = new Set<Promise<void>>();
+  /**
+   * Empty scratch directories wait for the end: ext4 does not give out an inode again for some seconds after it was freed, and
+   * looks past every such one when a file is made.
+   */
+  const bare: string[] = [];
+  let runs = 0;
 
   function register({ directory }: Slot): number {
     return ledger.registerUndo(host.processIdentity, UNDO, directory);
+  }
+
+  function remove(scratch: string): void {
+    const removal = host.files.removeTreeBeside(scratch).finally(() => removals.delete(removal));
+    // Whoever asks `settled` hears of a failure.
+    removal.catch(() => undefined);
+    removals.add(removal);
   }
 
   function open(): Slot {
@@ -82,8 +102,18 @@ export function openSlots(context: SlotsContext): Slots {
 
   return {
     take: () => free.pop() ?? open(),
-    giveBack(slot) {
+    fresh(slot, label) {
+      runs += 1;
+      return `${slot.directory}/${runs}-${label}`;
+    },
+    giveBack(slot, scratch) {
       free.push(slot);
+      if (isBare(host, scratch) && bare.length < BARE_MAX) bare.push(scratch);
+      else remove(scratch);
+    },
+    settled: async () => {
+      for (const scratch of bare.splice(0)) remove(scratch);
+      await Promise.all(removals);
     },
     keepable(slot, label) {
       const keepable: Slot = { identity: slot.identity, directory: `${temporary}/kept/${label}` };
@@ -112,6 +142,15 @@ export function openSlots(context: SlotsContext): Slots {
       free.length = 0;
     },
   };
+}
+
+/** Directories of one level with nothing in them. */
+function isBare({ files }: Host, scratch: string): boolean {
+  if (files.lstatIfAny(scratch) === undefined) return true;
+  return files.list(scratch).every((name) => {
+    const path = `${scratch}/${Buffer.from(name).toString("latin1")}`;
+    return files.lstatIfAny(path)?.type === "directory" && files.list(path).length === 0;
+  });
 }
 
 /** Stops and removes what dead processes left. One query when there is nothing. */

@@ -98,6 +98,14 @@ export const localFiles: Files = {
   unlink: (path) => fs.unlinkSync(native(path)),
   removeDirectory: (path) => fs.rmdirSync(native(path)),
   removeTree: (path) => removeTree(native(path)),
+  removeTreeBeside: async (path) => {
+    try {
+      await fs.promises.rm(native(path), { recursive: true, force: true });
+    } catch {
+      // Read-only directories stop it where the caller is not root; what is left, or cannot be removed at all, shows here.
+      removeTree(native(path));
+    }
+  },
   chmod: (path, mode) => fs.chmodSync(native(path), mode),
   chown: (path, uid, gid) => fs.lchownSync(native(path), uid, gid),
   setTimes: (path, timeMs) => fs.lutimesSync(native(path), timeMs / 1000, timeMs / 1000),

@@ -106,6 +106,8 @@ export interface Files {
   removeDirectory(path: PathLike): void;
   /** Removes a tree, also one with read-only directories. Nothing there is fine. */
   removeTree(path: PathLike): void;
+  /** The same on one of the runtime's threads: taking away what many files were written to waits for the disk's journal. */
+  removeTreeBeside(path: PathLike): Promise<void>;
   chmod(path: PathLike, mode: number): void;
   /** Of the link itself, where the path is one. */
   chown(path: PathLike, uid: number, gid: number): void;
