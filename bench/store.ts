@@ -90,8 +90,8 @@ function writeSmall(directory: string): void {
 async function alternate(ours: () => Promise<number>, theirs: () => Promise<number>): Promise<readonly Pair[]> {
   const pairs: Pair[] = [];
   for (let run = 0; run < RUNS; run += 1) {
-    const [oursMs, theirsMs] = run % 2 === 0 ? [await ours(), await theirs()] : [await theirs(), await ours()].reverse();
-    pairs.push({ oursMs: oursMs ?? 0, theirsMs: theirsMs ?? 0 });
+    if (run % 2 === 0) pairs.push({ oursMs: await ours(), theirsMs: await theirs() });
+    else pairs.push({ theirsMs: await theirs(), oursMs: await ours() });
   }
   return pairs;
 }

@@ -10,7 +10,7 @@ function scan(hashes: readonly string[], text: string): string[] {
   buffer.write(text, "latin1");
   const found: string[] = [];
   scanHashes(hashTable(hashes), buffer, text.length, (hash, offset) => found.push(`${hash}@${offset}`));
-  return found.sort();
+  return found.toSorted();
 }
 
 /** The slow way. */
@@ -21,7 +21,7 @@ function search(hashes: readonly string[], text: string): string[] {
       for (let at = text.indexOf(hash); at >= 0; at = text.indexOf(hash, at + 1)) found.push(`${index}@${at}`);
       return found;
     })
-    .sort();
+    .toSorted();
 }
 
 describe("scanHashes", () => {

@@ -25,6 +25,7 @@ export function hashBeside(): BesideHasher {
       worker.addEventListener("error", ({ message }) => reject(new Error(`the hashing thread failed: ${message}`)), {
         once: true,
       });
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
       worker.postMessage(message);
     });
   return {

@@ -129,7 +129,7 @@ describe("add", () => {
     const asked: string[] = [];
     const options = { filter: (name: string, type: string): boolean => (asked.push(`${type} ${name}`), !name.endsWith(".git")) };
     const { path } = await test.store.add(source, "filtered", options);
-    expect(fs.readdirSync(test.store.physical(path), { recursive: true }).sort()).toEqual(["keep", "keep/file"]);
+    expect(fs.readdirSync(test.store.physical(path), { recursive: true }).toSorted()).toEqual(["keep", "keep/file"]);
     expect(asked).toEqual(["directory keep", "directory keep/.git", "file keep/file"]);
     expect(await test.store.pathOf(source, "filtered", options)).toBe(path);
   });
@@ -192,7 +192,7 @@ describe("add", () => {
       { name: "leaf", text: "leaf", references: [] },
     ]);
     expect(items.map(({ references }) => references)).toEqual([[leaf.path], []]);
-    expect(store.all().map(({ path }) => path)).toEqual(items.map(({ path }) => path).sort());
+    expect(store.all().map(({ path }) => path)).toEqual(items.map(({ path }) => path).toSorted());
     expect(store.closure([items[0]?.path ?? leaf.path])).toEqual([leaf.path, items[0]?.path ?? leaf.path]);
     expect(store.referrers(leaf.path)).toEqual([items[0]?.path ?? leaf.path]);
   });

@@ -152,7 +152,7 @@ function narOfFile(contents: Uint8Array): { readonly sha256: string; readonly si
 
 export function addTexts(context: StoreContext, texts: readonly TextItem[]): readonly StoreItem[] {
   const named = texts.map((item) => {
-    const references = [...new Set(item.references)].sort();
+    const references = [...new Set(item.references)].toSorted();
     return { ...item, references, path: storePath({ kind: "flat", sha256: sha256(item.text), references }, item.name) };
   });
   const paths = named.map(({ path }) => path);

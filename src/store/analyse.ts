@@ -192,7 +192,7 @@ export async function analyse(context: StoreContext, subject: Subject, options: 
 
   const refersToItself = self !== undefined && first.found.has(self);
   const others = [...first.found].flatMap((hash) => (hash === self ? [] : [siblings.get(hash) ?? candidates.get(hash)]));
-  const references = [...new Set(others.filter((path) => path !== undefined))].sort();
+  const references = [...new Set(others.filter((path) => path !== undefined))].toSorted();
   const path = storePath({ kind: "output", modulo: first.sha256, self: refersToItself, references }, subject.name);
   if (!refersToItself) return { ...finished(first, toZero), path, references };
 
@@ -202,7 +202,7 @@ export async function analyse(context: StoreContext, subject: Subject, options: 
     table: hashTable(toFinal.keys()),
     replacements: toFinal,
   });
-  return { ...finished(second, toFinal), path, references: [...references, path].sort() };
+  return { ...finished(second, toFinal), path, references: [...references, path].toSorted() };
 }
 
 function finished(last: Pass, replacements: Replacements): Omit<Analysis, "path" | "references"> {

@@ -121,7 +121,7 @@ function compare(files: Files, file: string, left: Seen, right: Seen): FileDiffe
 
 export function compareTrees(context: StoreContext, left: Side, right: Side): readonly FileDifference[] {
   const [before, after] = [look(context, left), look(context, right)];
-  const names = [...new Set([...before.keys(), ...after.keys()])].sort();
+  const names = [...new Set([...before.keys(), ...after.keys()])].toSorted();
   return names.flatMap((file): FileDifference[] => {
     const [a, b] = [before.get(file), after.get(file)];
     if (a !== undefined && b !== undefined) return compare(context.files, file, a, b);

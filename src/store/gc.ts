@@ -51,13 +51,13 @@ export async function collect(context: StoreContext, options: GcOptions): Promis
   const dryRun = options.dryRun ?? false;
   const removed: { path: StorePath; freedBytes: number }[] = [];
   let kept = 0;
-  let orphans: readonly string[] = [];
+  const orphans: string[] = [];
   if (!dryRun) {
     dropDeadPins(context);
     pruneRoots(context);
   }
   // Bytes freed are known only once they are; a goal in free bytes may take another round.
-  for (let round = 0; ; round += 1) {
+  for (;;) {
     const free = files.space(context.directory).freeBytes;
     const missing = options.keepFreeBytes === undefined ? undefined : Math.max(0, options.keepFreeBytes - free);
     const left = options.maxFreedBytes === undefined ? undefined : options.maxFreedBytes - sumOf(removed);
@@ -82,7 +82,7 @@ export async function collect(context: StoreContext, options: GcOptions): Promis
     kept = decided.kept;
     const swept = sweep(context, dryRun);
     const gone = new Set(decided.remove.map(({ path }) => `${context.directory}/${path.slice(STORE_DIRECTORY.length + 1)}`));
-    orphans = [...orphans, ...swept.filter((path) => !gone.has(path))];
+    orphans.push(...swept.filter((path) => !gone.has(path)));
     if (dryRun || missing === undefined || decided.remove.length === 0) break;
   }
   if (!dryRun && removed.length > 0) {

@@ -23,7 +23,7 @@ describe("register", () => {
       Buffer.concat([Buffer.alloc(2 * 1024 * 1024 - 200, "f"), Buffer.from(d ?? ""), Buffer.alloc(999)]),
     );
     const { out } = await store.register({ drv, outputs: { out: candidate(physical, scratchPath(drv, "out", "x"), items) } });
-    expect(out?.references).toEqual(items.slice(0, 4).sort());
+    expect(out?.references).toEqual(items.slice(0, 4).toSorted());
     expect(out?.narSha256).toBe(nixDump(store.physical(out?.path ?? drv)));
     expect(out?.path).toBe(
       storePath({ kind: "output", modulo: out?.narSha256 ?? "", self: false, references: items.slice(0, 4) }, "x"),

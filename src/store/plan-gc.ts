@@ -53,7 +53,7 @@ export function planGc(all: readonly GcNode[], goal: GcGoal): GcPlan {
     }
   }
   const byAge = (a: GcNode, b: GcNode): number => a.usedAtMs - b.usedAtMs || (a.path < b.path ? -1 : 1);
-  let ready = dead.filter((node) => (referrers.get(node.path) ?? 0) === 0).sort(byAge);
+  let ready = dead.filter((node) => (referrers.get(node.path) ?? 0) === 0).toSorted(byAge);
   const limit = Math.min(goal.enoughBytes ?? Infinity, goal.mostBytes ?? Infinity);
   const remove: GcNode[] = [];
   let freed = 0;
@@ -71,7 +71,7 @@ export function planGc(all: readonly GcNode[], goal: GcGoal): GcPlan {
         if (left === 0 && freedNode !== undefined && !live.has(target)) next.push(freedNode);
       }
     }
-    ready = next.sort(byAge);
+    ready = next.toSorted(byAge);
   }
   return { remove, kept: all.length - remove.length };
 }

@@ -84,3 +84,9 @@ export async function problemOf(work: () => unknown): Promise<Problem> {
   }
   throw new Error("no problem came");
 }
+
+/** A root that outlives the stores opened on it. */
+export function disposableDirectory(): Disposable & { readonly root: string } {
+  const root = fs.mkdtempSync(`${tmpdir()}/garth-store-`);
+  return { root, [Symbol.dispose]: () => localHost().files.removeTree(root) };
+}
