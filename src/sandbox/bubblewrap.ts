@@ -10,7 +10,7 @@
  * the other, so the process that was started is bwrap's monitor, which dies with Garth and takes the sandbox along.
  */
 import { Problem } from "../base/index.ts";
-import type { Host } from "../host/index.ts";
+import { type Host, shellQuote } from "../host/index.ts";
 import { execute, setupProblem, untilGone } from "./bubblewrap-run.ts";
 import { type BubblewrapFacts, bubblewrapScript, etcFiles, SCRIPT_NAME } from "./bubblewrap-script.ts";
 import {
@@ -66,7 +66,7 @@ export function bubblewrapSandbox(host: Host): Sandbox {
   };
 
   const render = (plan: SandboxPlan): RenderedSandbox => ({
-    enter: `sh ${plan.scratch}/${SCRIPT_NAME} enter`,
+    enter: `sh ${shellQuote(`${plan.scratch}/${SCRIPT_NAME}`)} enter`,
     files: { [SCRIPT_NAME]: bubblewrapScript(plan, facts(plan)) },
   });
 

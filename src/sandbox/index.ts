@@ -14,14 +14,16 @@
  * is a result; a sandbox that could not be made is a `Problem`. Nothing of it outlives the process that runs it by more than a
  * moment; `sweep` ends what a killed one may have left, before its scratch directory is removed.
  *
- * Limits: a builder that ends with a status over 128 counts as ended by that signal, as shells report it. Running out of open
- * files is an error inside that only the builder sees. Without root there are no control groups: memory and processes are then
- * looked at ten times a second.
+ * Limits: a builder that ends with a status over 128 counts as ended by that signal, as shells report it. A limit on memory or
+ * processes that was reached counts even if the builder coped. Running out of open files is an error inside that only the
+ * builder sees. Without root there are no control groups: memory and processes are then looked at ten times a second. What the
+ * builder prints goes into a socket: it can be written to and handed on, but not opened anew by name (`/dev/stderr`).
  */
 import { operatingSystemOf, type System } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import { bubblewrapSandbox } from "./bubblewrap.ts";
-import { jailSandbox } from "./jail.ts";
+import { jailSandbox, renderJail } from "./jail.ts";
+import { presumedEntries } from "./root.ts";
 import type { Sandbox, SandboxUse } from "./types.ts";
 
 export { BUILD_ID_COUNT, type BuildUser, buildUserLease, FIRST_BUILD_ID, leaseBuildUser, nextBuildUser } from "./identity.ts";
@@ -37,8 +39,6 @@ export {
   type SandboxRequest,
   TEMPORARY_DIRECTORY,
 } from "./plan.ts";
-export { renderJail } from "./jail.ts";
-export type { RootEntry } from "./root.ts";
 export type * from "./types.ts";
 
 /** The receipt's `build_mode`. */
@@ -46,6 +46,17 @@ export function sandboxMode(system: System): SandboxUse["mode"] {
   return operatingSystemOf(system) === "freebsd" ? "freebsd-jail" : "linux-bubblewrap";
 }
 
+/**
+ * The sandbox of this host. `render` also shows plans for the other system, so that a line for FreeBSD can be read on Linux;
+ * `run` refuses them.
+ */
 export function openSandbox(host: Host): Sandbox {
-  return operatingSystemOf(host.system) === "freebsd" ? jailSandbox(host) : bubblewrapSandbox(host);
+  const here = operatingSystemOf(host.system);
+  if (here === "freebsd") return jailSandbox(host);
+  const sandbox = bubblewrapSandbox(host);
+  return {
+    ...sandbox,
+    render: (plan) =>
+      operatingSystemOf(plan.system) === here ? sandbox.render(plan) : renderJail(plan, presumedEntries(host, plan)),
+  };
 }

@@ -9,7 +9,7 @@
  * where racct is on; else each process by limits(1).
  */
 import { Problem } from "../base/index.ts";
-import type { Host, Running } from "../host/index.ts";
+import { type Host, type Running, shellQuote } from "../host/index.ts";
 import { EVENT_PREFIX, JAIL_ROOT, JAIL_SCRIPT_NAME, jailConf, jailFstab, jailScript, OWNER_FILE } from "./jail-files.ts";
 import { limitReached } from "./limits.ts";
 import { assertSound } from "./plan.ts";
@@ -21,7 +21,7 @@ import { type Watch, watchSandbox } from "./watch.ts";
 /** The files for a plan; `root` is what stands at the top of its build root. Pure. */
 export function renderJail(plan: SandboxPlan, root: readonly RootEntry[]): RenderedSandbox {
   return {
-    enter: `sh ${plan.scratch}/${JAIL_SCRIPT_NAME} enter`,
+    enter: `sh ${shellQuote(`${plan.scratch}/${JAIL_SCRIPT_NAME}`)} enter`,
     files: { "jail.conf": jailConf(plan), fstab: jailFstab(plan, root), [JAIL_SCRIPT_NAME]: jailScript(plan, root) },
   };
 }

@@ -41,3 +41,12 @@ export function rootEntries(host: Host, plan: SandboxPlan): readonly RootEntry[]
     .toSorted()
     .map((name) => entry(`${root.physical}/${name}`, `/${name}`));
 }
+
+/**
+ * For showing a plan where it cannot be carried out: what the host view names is taken for directories. A world is a tree of
+ * the store, and is looked at wherever it is.
+ */
+export function presumedEntries(host: Host, plan: SandboxPlan): readonly RootEntry[] {
+  if (plan.root.kind === "world") return rootEntries(host, plan);
+  return outermost(plan.root.paths).map((path): RootEntry => ({ kind: "mount", type: "directory", source: path, target: path }));
+}
