@@ -49,6 +49,7 @@ export function openLive(terminal: LiveTerminal): Live {
   let pending: TimedEvent[] = [];
   let lasting: string[] = [];
   let drawn: readonly number[] = [];
+  let shown = { text: "", columns: 0 };
   let closed = false;
   let started = false;
 
@@ -64,8 +65,12 @@ export function openLive(terminal: LiveTerminal): Live {
     pending = [];
     const rows = frame(tree, terminal.now(), terminal.screen(), terminal.style);
     const text = [...lasting, ...rows].map((line) => `${line}\n`).join("");
+    const { columns } = terminal.screen();
+    // Most of ten frames a second are the same: the clock shows whole seconds.
+    const same = lasting.length === 0 && text === shown.text && columns === shown.columns;
     lasting = [];
-    if (text === "" && drawn.length === 0) return;
+    if (same || (text === "" && drawn.length === 0)) return;
+    shown = { text: rows.map((line) => `${line}\n`).join(""), columns };
     terminal.write(`${started ? "" : HIDE_CURSOR}${erase()}${text}`);
     started = true;
     drawn = rows.map((line) => widthOf(harmless(line)));
@@ -82,6 +87,7 @@ export function openLive(terminal: LiveTerminal): Live {
     around: (print) => {
       const text = erase();
       drawn = [];
+      shown = { text: "", columns: 0 };
       if (text !== "") terminal.write(text);
       print();
     },

@@ -115,6 +115,14 @@ test("the live tree erases what it drew, keeps what should last, and gives the c
   expect(rows).toBe(2 + 4);
   written = "";
   live.draw();
+  expect(written).toBe("");
+  live.around(() => (written += "in between\n"));
+  expect(written).toBe("\r\u001b[4A\u001b[Jin between\n");
+  live.draw();
+  expect(written.split("\n")).toHaveLength(1 + 1 + 4);
+  for (const event of story.slice(10, 12)) live.emit(event);
+  written = "";
+  live.draw();
   expect(written).toStartWith("\r\u001b[4A\u001b[J");
   // A terminal of 20 columns has wrapped the tree; all of it is erased.
   columns = 20;
