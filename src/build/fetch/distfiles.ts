@@ -98,21 +98,40 @@ export function sweepParts(place: Place): void {
   }
 }
 
-/** The store path that a fetch without a SHA-256 came to, if it is written down. Whether it is still valid is the caller's question. */
-export function rememberedPath(place: Place, key: string): StorePath | undefined {
+export interface Note {
+  readonly path: StorePath;
+  /** One word: under which circumstances it was that path. */
+  readonly detail: string;
+}
+
+/** What a fetch without a SHA-256 came to, if it is written down. Whether it is still valid is the caller's question. */
+export function rememberedNote(place: Place, key: string): (Note & { readonly writtenMs: number }) | undefined {
+  const file = `${place.distfiles}/.known/${key}`;
   try {
-    const text = place.host.files.readText(`${place.distfiles}/.known/${key}`).trim();
-    return isStorePath(text) ? text : undefined;
+    const writtenMs = place.host.files.lstat(file).mtimeMs;
+    const [path = "", detail = ""] = place.host.files.readText(file).trim().split(" ");
+    return isStorePath(path) ? { path, detail, writtenMs } : undefined;
   } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined;
+    if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
     throw error;
   }
 }
 
-export function rememberPath(place: Place, key: string, path: StorePath): void {
+/** Lost in a power failure, it costs a fetch; so it is not synced. */
+export function rememberNote(place: Place, key: string, note: Note): void {
   const directory = `${place.distfiles}/.known`;
   place.host.files.makeDirectory(directory, { parents: true });
-  writeAtomically(place.host, `${directory}/${key}`, `${path}\n`);
+  const beside = newPart(place);
+  place.host.files.writeFile(beside, `${note.path} ${note.detail}\n`);
+  place.host.files.rename(beside, `${directory}/${key}`);
+}
+
+export function rememberedPath(place: Place, key: string): StorePath | undefined {
+  return rememberedNote(place, key)?.path;
+}
+
+export function rememberPath(place: Place, key: string, path: StorePath): void {
+  rememberNote(place, key, { path, detail: "-" });
 }
 
 let writes = 0;

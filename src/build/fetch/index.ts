@@ -10,7 +10,7 @@
  * there by one rename after its digest was checked; the store copies it and names it by its bytes. So a kill at any point leaves
  * either nothing or a whole, checked file.
  *
- * Limits: http, https, file, git, apt and npm; one file at a time per call; `localTree` reads the whole tree at each call.
+ * Limits: http, https, file, git, apt and npm; one file at a time per call; a `localTree` that is written to while it is looked at may be read twice.
  */
 import type { StorePath } from "../../base/index.ts";
 import type { Fetch } from "../../recipe/index.ts";

@@ -96,6 +96,8 @@ function errorLines(lines: readonly string[]): readonly string[] {
 async function layOutRepository(context: WorldContext, lock: WorldLock, debs: DebFiles, repository: string): Promise<void> {
   const { host } = context;
   host.files.makeDirectory(repository);
+  // Whatever the umask is: apt may read as another user.
+  host.files.chmod(repository, 0o755);
   const names: string[] = [];
   for (const each of lock.packages) {
     const file = debs.get(each);
