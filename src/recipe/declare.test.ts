@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { Problem } from "../base/index.ts";
+import { besideCaller } from "./errors.ts";
 import {
   alternatives,
   autotools,
@@ -182,6 +183,12 @@ describe("a field that is wrong is named, with what it should be and what it is"
       { package: "-oDebug=1", version: "1", sha256: SHA },
       `debianSource: package: expected the name of a Debian source package, found the text "-oDebug=1"`,
     ],
+    [
+      "an option in place of a URL",
+      fetchGit,
+      { url: "-oProxyCommand=x@host:path", commit: "0".repeat(40) },
+      `fetchGit: url: expected a URL of a git repository, found the text "-oProxyCommand=x@host:path"`,
+    ],
     ["an empty local tree", localTree, "", `localTree: path: expected a text that is not empty, found the text ""`],
     [
       "a policy that is none",
@@ -239,6 +246,13 @@ test("relative paths are relative to the file that says them", () => {
     lock: `${directory}/debian.lock`,
     policy: "strict",
   });
+});
+
+test("a relative path of nobody is refused", () => {
+  const site = new Error("from nowhere");
+  site.stack = "Error: from nowhere\n    at native code";
+  expect(() => besideCaller("localTree", "path", site, "./src")).toThrow("localTree: path: expected an absolute path");
+  expect(besideCaller("localTree", "path", site, "/usr/./src/../lib")).toBe("/usr/lib");
 });
 
 test("names of sources in the store", () => {

@@ -1,7 +1,8 @@
 /** Faults in a project file, as people see them. */
 import { Problem } from "../base/index.ts";
-import { Fault, type PathElement, renderPath } from "./check.ts";
+import { below, Fault, type PathElement, renderPath } from "./check.ts";
 import { locationOf, renderLocation, type Site } from "./location.ts";
+import { besides } from "./paths.ts";
 
 /**
  * The `cause` of E_RECIPE_INVALID: what a reader of the project file needs to find the very field (project/locate.ts). `call` is the
@@ -49,4 +50,23 @@ export function checked<Result>(call: string, subject: string, site: Site, check
     if (error instanceof Fault) throw invalid(call, subject, site, error);
     throw error;
   }
+}
+
+/** A path that a project file says, relative to that file. @throws Problem E_RECIPE_INVALID when it is not known which file that is */
+export function besideCaller(call: string, field: string, site: Site, path: string): string {
+  const file = locationOf(site)?.file;
+  return checked(call, call, site, () => {
+    if (file === undefined && !path.startsWith("/")) {
+      below(field, () => failWithoutFile(path), path);
+    }
+    return besides(file, path);
+  });
+}
+
+function failWithoutFile(path: string): never {
+  throw new Fault(
+    "an absolute path, because no file is known that it could be relative to",
+    path,
+    "write `${import.meta.dir}/...`",
+  );
 }

@@ -12,9 +12,9 @@
  */
 import { SCHEME, type System, storePath, type StorePath } from "../base/index.ts";
 import { type Check, Fault, filledText, isRecord, list, matching, shape } from "./check.ts";
-import { checked } from "./errors.ts";
-import { here, locationOf, type Site } from "./location.ts";
-import { besides, lastComponent } from "./paths.ts";
+import { besideCaller, checked } from "./errors.ts";
+import { here, type Site } from "./location.ts";
+import { lastComponent } from "./paths.ts";
 import { refuseSecrets } from "./secrets.ts";
 import type { Derivation, Fetch, FixedOutput, ResourceLimits } from "./types.ts";
 
@@ -26,7 +26,7 @@ const digest = matching(
   "`sha256sum FILE` prints it; a sum that ends in `=` is base64: `echo SUM | base64 -d | xxd -p -c 64` turns it",
 );
 const url = matching(/^(?:https?|ftp|file):\/\/\S+$/, "an http, https, ftp or file URL");
-const gitUrl = matching(/^(?:(?:https?|git|ssh|file):\/\/\S+|[\w.-]+@[\w.-]+:\S+)$/, "a URL of a git repository");
+const gitUrl = matching(/^(?:(?:https?|git|ssh|file):\/\/\S+|\w[\w.-]*@\w[\w.-]*:\S+)$/, "a URL of a git repository");
 const commit = matching(
   /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/,
   "a whole commit id of 40 or 64 lowercase hexadecimal digits",
@@ -88,7 +88,10 @@ export function fetchGit(options: FetchGitOptions): Fetch {
 }
 
 export interface LocalTreeOptions {
-  /** A file or a directory; a relative path is relative to the file that says it. */
+  /**
+   * A file or a directory; a relative path is relative to the file that calls localTree. (A function that only returns the call
+   * does not count: the runtime has left it by then. Give it `${import.meta.dir}/...`.)
+   */
   readonly path: string;
   /** Globs of names left out, matched against the path below the tree: ["*.o", "target", "docs/*.pdf"]. `.git` never goes along. */
   readonly exclude?: readonly string[];
@@ -102,7 +105,7 @@ export function localTree(options: string | LocalTreeOptions): Fetch {
   const site = here();
   const given = typeof options === "string" ? { path: options } : options;
   checkFetch("localTree", site, localTreeShape, given);
-  const path = besides(locationOf(site)?.file, given.path);
+  const path = besideCaller("localTree", "path", site, given.path);
   const name = given.name ?? lastComponent(path);
   checkFetch("localTree", site, shape({ name: storeName }), { name });
   return { fetcher: "localTree", name, path, exclude: [".git", ...(given.exclude ?? [])] };

@@ -1,10 +1,9 @@
 /** Build roots: a pinned world, or named directories of the host. The room `world` makes worlds real. */
 import { operatingSystemOf, type System } from "../base/index.ts";
 import { type Check, Fault, filledText, isRecord, list, matching, oneOf, shape } from "./check.ts";
-import { checked } from "./errors.ts";
-import { here, locationOf } from "./location.ts";
+import { besideCaller, checked } from "./errors.ts";
+import { here } from "./location.ts";
 import type { HostView } from "./options.ts";
-import { besides } from "./paths.ts";
 import type { BuildRootChoice, WorldSource } from "./types.ts";
 
 export interface DebianWorldOptions {
@@ -42,7 +41,7 @@ export function debianWorld(options: DebianWorldOptions): WorldSource {
     name: options.name,
     suite: options.suite,
     packages: [...new Set(options.packages)].toSorted(),
-    lock: besides(locationOf(site)?.file, options.lock ?? "debian.lock"),
+    lock: besideCaller("debianWorld", "lock", site, options.lock ?? "debian.lock"),
     policy: options.policy ?? "strict",
   };
 }
