@@ -20,7 +20,7 @@ export function debianArchitecture(system: System): string {
   throw new Problem({
     code: "E_WORLD_UNSUPPORTED",
     message: `a Debian world was asked for on ${system}, and Debian has no packages for it`,
-    hint: "give the recipe a build root of another kind for this system: `hostTools([...])`",
+    hint: "give the recipe a build root of another kind for this system: `hostView({ paths: [...] })`",
     exit: 2,
   });
 }
