@@ -171,7 +171,8 @@ function facts(file: string, source: string): Facts {
   return { imports, uses: uses.filter((use) => !bound.has(use.global)) };
 }
 
-const isTest = (file: string) => /(?:\.test|(?:^|\/)testing|(?:^|\/)[a-z-]+\.testing)\.ts$/.test(file);
+/** Tests, what they share (`testing.ts`, `NAME.testing.ts`), and the programs they start (`NAME.child.ts`). */
+const isTest = (file: string) => /(?:\.test|\.testing|\.child|(?:^|\/)testing)\.ts$/.test(file);
 
 function resolve(from: string, relative: string): string {
   const parts = from.split("/").slice(0, -1);
