@@ -111,8 +111,8 @@ describe("the tree of a commit", () => {
   });
 });
 
-describe("a commit that cannot be had", () => {
-  test("is named, with git's reason", async () => {
+describe("a commit, when something is in the way,", () => {
+  test("because nobody has it, is named with git's reason", async () => {
     using bench = openFetchBench();
     const failure = realiseFetch(bench.context(), fetchOf("12".repeat(20)));
     await expect(failure).rejects.toMatchObject({ code: "E_FETCH_FAILED" });
@@ -133,6 +133,34 @@ describe("a commit that cannot be had", () => {
     await expect(realiseFetch(bench.context(), fetchOf("main"))).rejects.toMatchObject({ code: "E_BAD_COMMIT", exit: 2 });
     await expect(realiseFetch(bench.context(), fetchOf("--upload-pack=touch"))).rejects.toMatchObject({ code: "E_BAD_COMMIT" });
     expect(bench.events).toEqual([]);
+  });
+
+  test("at the moment leaves no clone behind that would be taken for one", async () => {
+    using bench = openFetchBench();
+    const fetch = { ...fetchOf(first), url: `file://${root}/not-yet` };
+    await expect(realiseFetch(bench.context(), fetch)).rejects.toMatchObject({ code: "E_FETCH_FAILED" });
+    expect(readdirSync(bench.distfiles)).toEqual([]);
+  });
+
+  test("out of a damaged clone is fetched again", async () => {
+    using bench = openFetchBench();
+    const { path } = await realiseFetch(bench.context(), fetchOf(first));
+    for (const clone of readdirSync(`${bench.distfiles}/git`))
+      rmSync(`${bench.distfiles}/git/${clone}/objects`, { recursive: true });
+    const again = await realiseFetch(bench.context(), { ...fetchOf(first), name: "other" });
+    expect(again.from).toBe(url);
+    expect(readdirSync(bench.store.physical(again.path))).toEqual(readdirSync(bench.store.physical(path)));
+  });
+
+  test("twice at once is fetched, not in each other's way", async () => {
+    using bench = openFetchBench();
+    const both = await Promise.all(
+      [first, second].flatMap((commit) =>
+        [0, 1].map((n) => realiseFetch(bench.context(), { ...fetchOf(commit), name: `t${n}` })),
+      ),
+    );
+    expect(new Set(both.map(({ path }) => path)).size).toBe(4);
+    expect(readdirSync(`${bench.distfiles}/git`)).toHaveLength(2);
   });
 
   test("because of an interruption leaves nothing in scratch", async () => {

@@ -1,13 +1,14 @@
 /**
  * fetchGit: the tree of one commit, without `.git`.
  *
- * Clones are kept bare under `distfiles/git/`, one per URL, and hold only the commits that were asked for; so a commit that was
- * fetched once needs no network again. The commit names its content; the NAR's SHA-256, where the recipe has one, is checked as well.
+ * What was fetched is kept as a bare clone under `distfiles/git/`, one per URL and commit, so a commit needs the network once. A clone
+ * is made beside and gets its name when it holds the commit: two processes, or a kill, never leave half of one. The commit names its content; the NAR's SHA-256, where the recipe has one, is checked as well.
  *
  * Limits: no submodules, no Git LFS (a pointer stays a pointer).
  */
 import { Problem, sha256, type StorePath } from "../../base/index.ts";
-import { rememberedPath, rememberPath } from "./distfiles.ts";
+import { isErrno } from "../../host/index.ts";
+import { newPart, rememberedPath, rememberPath } from "./distfiles.ts";
 import { expectedFetchPath, fetchKey } from "./plan.ts";
 import { nobodyHasIt, requireTool } from "./problems.ts";
 import { withScratch } from "./scratch.ts";
@@ -41,9 +42,9 @@ export async function fetchGit(context: FetchContext, fetch: FetchOf<"fetchGit">
     });
   }
   requireTool(context.host, "git", { doing: `fetching ${fetch.name}`, packageName: "git" });
-  const clone = `${context.distfiles}/git/${sha256(fetch.url).slice(0, 32)}.git`;
+  const clone = `${context.distfiles}/git/${sha256(fetch.url).slice(0, 32)}-${fetch.commit}.git`;
   const from = (await hasCommit(context, clone, fetch.commit)) ? "distfiles" : fetch.url;
-  if (from !== "distfiles") await fetchCommit(context, fetch, clone);
+  if (from !== "distfiles") await makeClone(context, fetch, clone);
   const path = await withScratch(context, async (scratch) => {
     const tree = `${scratch}/tree`;
     context.host.files.makeDirectory(tree);
@@ -68,17 +69,31 @@ async function addTree(context: FetchContext, fetch: FetchOf<"fetchGit">, tree: 
   }
 }
 
+async function makeClone(context: FetchContext, fetch: FetchOf<"fetchGit">, clone: string): Promise<void> {
+  const { files } = context.host;
+  // One that is there without its commit was damaged.
+  files.removeTree(clone);
+  const part = newPart(context);
+  try {
+    await fetchCommit(context, fetch, part);
+    files.makeDirectory(`${context.distfiles}/git`, { parents: true });
+    files.rename(part, clone);
+  } catch (error) {
+    // One that another put there meanwhile is as good as this.
+    if (!isErrno(error, "ENOTEMPTY", "EEXIST")) throw error;
+  } finally {
+    files.removeTree(part);
+  }
+}
+
 async function fetchCommit(context: FetchContext, fetch: FetchOf<"fetchGit">, clone: string): Promise<void> {
   const { host } = context;
-  if (!host.files.exists(`${clone}/HEAD`)) {
-    host.files.makeDirectory(clone, { parents: true });
-    await runTool(host, {
-      argv: ["git", "init", "--quiet", "--bare", clone],
-      doing: "making a clone",
-      env: { ...networkEnvironment({}), ...PLAIN },
-      signal: context.signal,
-    });
-  }
+  await runTool(host, {
+    argv: ["git", "init", "--quiet", "--bare", clone],
+    doing: "making a clone",
+    env: { ...networkEnvironment({}), ...PLAIN },
+    signal: context.signal,
+  });
   context.emit({ kind: "fetch-started", what: fetch.name, from: fetch.url });
   const reasons: string[] = [];
   // A server may refuse to give a commit by its name; then all branches and tags are taken.
