@@ -5,7 +5,7 @@ import { violations } from "./laws.check.ts";
 import { ROOMS } from "./laws.table.ts";
 
 const source = import.meta.dir;
-const FILES_MIN = 60;
+const FILES_MIN = 200;
 
 function sources(): ReadonlyMap<string, string> {
   const names = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"));
@@ -28,7 +28,8 @@ test("every room has a door with a doc comment, and no folder is unknown", () =>
   const known = new Set(ROOMS.map((room) => room.room));
   expect(folders.map((entry) => entry.name).filter((name) => !known.has(name))).toEqual([]);
   for (const entry of folders) {
-    const door = readFileSync(join(source, entry.name, "index.ts"), "utf8");
+    // Nothing imports the command line: its door is where a process begins.
+    const door = readFileSync(join(source, entry.name, entry.name === "cli" ? "main.ts" : "index.ts"), "utf8");
     expect({ room: entry.name, documented: door.trimStart().startsWith("/**") }).toEqual({ room: entry.name, documented: true });
   }
 });
