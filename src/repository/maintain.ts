@@ -5,7 +5,9 @@ import { renderCatalogueEntry } from "../pkg/index.ts";
 import { type Host, isErrno } from "../host/index.ts";
 import { lineOfText, planPrune, planPublication, type PublishPlan } from "./plan.ts";
 import { fingerprintOf, loadKey } from "./keys.ts";
-import { hashedPath, layoutOf, plainPath } from "./layout.ts";
+import { fileChunks } from "./archive.ts";
+import { openCatalogue, parseInner } from "./catalogue.ts";
+import { hashedPath, type Layout, layoutOf, plainPath } from "./layout.ts";
 import { withLock } from "./lock.ts";
 import { carryOut, clearAway, packagesOnDisk, refuseErrors } from "./publish.ts";
 import { compactManifest, inspectPackage } from "./read-package.ts";
@@ -77,13 +79,16 @@ export async function signRepository(
     const lines: string[] = [];
     const links = new Map<string, string>();
     const stray: string[] = [];
+    const published = await publishedPaths(host, layout);
     for (const path of [...packagesOnDisk(host, layout)].toSorted()) {
       if (!path.endsWith(".pkg")) continue;
       const { manifest, sha256: sum, sizeBytes } = await inspectPackage(host, `${layout.root}/${path}`);
       if (hashedPath(manifest.name, manifest.version, sum) !== path) stray.push(path);
+      if (published !== undefined && !published.has(path)) continue;
       const target = path.slice("All/".length);
-      // Of two builds of one version, the link for people says which one is published.
-      if (linkTarget(host, `${layout.root}/${plainPath(manifest.name, manifest.version)}`) !== target) continue;
+      // Without a catalogue: of two builds of one version, the link for people says which one is published.
+      if (published === undefined && linkTarget(host, `${layout.root}/${plainPath(manifest.name, manifest.version)}`) !== target)
+        continue;
       lines.push(renderCatalogueEntry({ manifest: compactManifest(manifest), sum, path, pkgsize: sizeBytes }));
       links.set(plainPath(manifest.name, manifest.version), target);
     }
@@ -113,6 +118,19 @@ export async function signRepository(
       }
     }
   });
+}
+
+/** What the present catalogue names, whoever signed it; undefined where it cannot be read. */
+async function publishedPaths(host: Host, layout: Layout): Promise<ReadonlySet<string> | undefined> {
+  const name = `${layout.current}/packagesite.pkg`;
+  if (!host.files.exists(name)) return undefined;
+  try {
+    const { inner } = await openCatalogue(host, fileChunks(host, name), "packagesite.yaml", name);
+    return new Set(parseInner(inner, "packagesite.yaml", name).map(({ path }) => path));
+  } catch (error) {
+    if (error instanceof Problem) return undefined;
+    throw error;
+  }
 }
 
 function linkTarget(host: Host, path: string): string | undefined {

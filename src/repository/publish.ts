@@ -5,9 +5,9 @@
  *   2. read and verify the present catalogue; inspect each package that comes, whole
  *   3. plan and lint; stop here if anything is wrong
  *   4. copy packages in under names that hold their digest, fsync            (no catalogue names them yet)
- *   5. write and fsync the new generation of catalogue files
+ *   5. write and fsync the new generation of catalogue files; set the links for people to what comes
  *   6. rename(2) the link `.garth/current`                                    (readers see all of the new catalogue, or none)
- *   7. links for people; remove the generations before the last one
+ *   7. remove the links of what went, and the generations before the last one
  *
  * Packages that leave the catalogue stay on disk for clients that still hold the old one; `prune` deletes them after a grace.
  */
@@ -131,10 +131,14 @@ async function replaceCatalogue(
     undo.push(() => files.removeTree(path));
     files.removeTree(path);
     await writeGeneration(host, layout, path, previous, key, inner, freshness);
+    for (const [link, target] of plan.links) if (target !== undefined) undo.push(setLink(host, target, `${layout.root}/${link}`));
     switchLink(host, `generations/${generation}`, layout.current);
     undo.length = 0;
     files.sync(layout.private);
-    finish(host, layout, plan.links);
+    for (const [link, target] of plan.links) {
+      if (target === undefined && files.lstatIfAny(`${layout.root}/${link}`) !== undefined)
+        files.unlink(`${layout.root}/${link}`);
+    }
     clearAway(host, layout);
   } catch (cause) {
     for (const step of undo.toReversed()) step();
@@ -217,18 +221,19 @@ function digestOf(host: Host, path: string): string {
   return sha256(host.files.readFile(path));
 }
 
-/** The links readers come in by, and those for people. All of it can be done again. */
-function finish(host: Host, layout: Layout, links: PublishPlan["links"]): void {
-  const { files } = host;
-  // data.pkg last: a client that finds it finds the others.
+/** The links readers come in by. data.pkg last: a client that finds it finds the others. */
+function linkCatalogue(host: Host, layout: Layout): void {
   for (const name of CATALOGUE_FILES.toReversed()) {
-    if (files.lstatIfAny(`${layout.root}/${name}`) === undefined)
-      switchLink(host, `.garth/current/${name}`, `${layout.root}/${name}`);
+    const path = `${layout.root}/${name}`;
+    if (host.files.lstatIfAny(path) === undefined) switchLink(host, `.garth/current/${name}`, path);
   }
-  for (const [path, target] of links) {
-    if (target !== undefined) switchLink(host, target, `${layout.root}/${path}`);
-    else if (files.lstatIfAny(`${layout.root}/${path}`) !== undefined) files.unlink(`${layout.root}/${path}`);
-  }
+}
+
+/** Returns how to take it back. */
+function setLink(host: Host, target: string, path: string): () => void {
+  const before = host.files.lstatIfAny(path) === undefined ? undefined : Buffer.from(host.files.readLink(path)).toString();
+  switchLink(host, target, path);
+  return () => (before === undefined ? host.files.unlink(path) : switchLink(host, before, path));
 }
 
 function switchLink(host: Host, target: string, path: string): void {
@@ -249,7 +254,7 @@ export function clearAway(host: Host, layout: Layout): void {
     }
   }
   if (files.exists(`${layout.hashed}/.incoming`)) files.unlink(`${layout.hashed}/.incoming`);
-  if (current !== undefined) finish(host, layout, new Map());
+  if (current !== undefined) linkCatalogue(host, layout);
 }
 
 function currentGenerationIfAny(host: Host, layout: Layout): number | undefined {
