@@ -32,15 +32,15 @@ import {
 } from "./options.ts";
 import { buildRootValue } from "./world.ts";
 
-const NAME = matching(/^[A-Za-z0-9+_][A-Za-z0-9+._-]{0,99}$/, "a name of letters, digits and + - . _");
+const NAME = matching(/^(?!__proto__$)[A-Za-z0-9+_][A-Za-z0-9+._-]{0,99}$/, "a name of letters, digits and + - . _");
 const VERSION = matching(/^[A-Za-z0-9][A-Za-z0-9+._]*$/, "a version of letters, digits and + . _");
-const VARIABLE = matching(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of a shell variable");
+const VARIABLE = matching(/^(?!__proto__$)[A-Za-z_][A-Za-z0-9_]*$/, "the name of a shell variable");
 
 export function isBuildable(value: unknown): value is Buildable {
   return isRecord(value) && (value["kind"] === "declaration" || value["kind"] === "alternatives-declaration");
 }
 
-export const buildable: Check = (value) => {
+const buildable: Check = (value) => {
   if (!isBuildable(value)) throw new Fault("a recipe", value);
 };
 

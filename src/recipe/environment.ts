@@ -11,7 +11,7 @@ export type Names = ReadonlyMap<string, TextPart | "output">;
 type InputTable = Readonly<Record<string, Recipe | Alternatives>>;
 
 /** The variable of an input: its name, with `_` for what a shell variable cannot hold. */
-export function variableName(name: string): string {
+function variableName(name: string): string {
   if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) return name;
   const plain = name.replaceAll(/[^A-Za-z0-9_]/g, "_");
   return /^[0-9]/.test(plain) ? `_${plain}` : plain;
@@ -44,7 +44,7 @@ function add(names: Map<string, TextPart | "output">, variable: string, part: Te
   names.set(variable, part);
 }
 
-export function outputsOf(input: Recipe | Alternatives | undefined): readonly string[] {
+function outputsOf(input: Recipe | Alternatives | undefined): readonly string[] {
   if (input === undefined) return [];
   return input.kind === "recipe" ? input.outputs : (input.choices[0]?.outputs ?? ["out"]);
 }

@@ -28,7 +28,7 @@ export class InvalidField extends Error {
 }
 
 /** `subject` names the thing in the message: the recipe's name where it has one. */
-export function invalid(call: string, subject: string, site: Site, fault: Fault): Problem {
+function invalid(call: string, subject: string, site: Site, fault: Fault): Problem {
   const location = locationOf(site);
   const separator = fault.path.length === 0 || typeof fault.path[0] === "number" ? "" : ": ";
   const field = `${subject}${separator}${renderPath(fault.path)}`;

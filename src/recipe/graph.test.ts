@@ -70,6 +70,17 @@ describe("a graph", () => {
     expect(instantiate(last, on).steps).toHaveLength(50_001);
   });
 
+  test("names of the language are names like others", () => {
+    const inputs = ["constructor", "toString", "hasOwnProperty"].map((name) => recipe(name));
+    expect(labels(instantiate(recipe("valueOf", inputs), on))).toEqual([
+      "constructor-1",
+      "toString-1",
+      "hasOwnProperty-1",
+      "valueOf-1",
+    ]);
+    expect(problemOf(() => recipe("__proto__")).message).toStartWith("__proto__: name: expected a name");
+  });
+
   test("inputs may be a function, for a recipe that is written further down", () => {
     const user = recipe("user", () => [library]);
     const library = recipe("library");

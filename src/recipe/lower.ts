@@ -41,11 +41,10 @@ function lowerChecked(
   const sources = sourcesOf(options, patches);
   const names = namesOf(inputs, Object.keys(sources), outputs);
   const env = builderEnvironment({ options, names, system, compiles: declaration.buildSystem !== "script" });
-  const version = overrides(declaration, system).version ?? declaration.version;
   return {
     kind: "recipe",
     name: declaration.name,
-    version,
+    version: options.version ?? "",
     system,
     buildSystem: declaration.buildSystem,
     builder: { argv: commandOf(declaration, system, names, patches, outputs), env, cwd: "/build" },
@@ -69,11 +68,6 @@ function merge<Options extends Declaration["options"]>(options: Options, system:
   return { ...options, ...defined(options.perSystem[operatingSystemOf(system)]), ...defined(options.perSystem[system]) };
 }
 
-function overrides(declaration: Declaration, system: System): { readonly version?: string } {
-  const { perSystem } = declaration.options;
-  return { ...perSystem?.[operatingSystemOf(system)], ...perSystem?.[system] };
-}
-
 function defined<Value extends object>(value: Value | undefined): Partial<Value> {
   const kept: Partial<Value> = { ...value };
   for (const key in kept) if (kept[key] === undefined) delete kept[key];
@@ -94,7 +88,7 @@ export function inputsOf(declaration: Declaration, system: System): Readonly<Rec
       return;
     }
     for (const [index, input] of inputs.entries()) {
-      if (named[input.name] === undefined) named[input.name] = input;
+      if (!Object.hasOwn(named, input.name)) named[input.name] = input;
       else if (named[input.name] !== input) below("inputs", () => below(index, () => sameName(input), input), inputs);
     }
   });

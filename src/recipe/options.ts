@@ -1,7 +1,7 @@
 /** What a person may write in a project file. Each build system takes the common options and a few of its own. */
 import type { OperatingSystem, System } from "../base/index.ts";
 import type { Site } from "./location.ts";
-import type { Fetch, PackageMetadata, ResourceLimits, SourceLocation, WorldSource } from "./types.ts";
+import type { Fetch, PackageMetadata, ResourceLimits, WorldSource } from "./types.ts";
 
 export const PHASES = ["unpack", "patch", "configure", "build", "check", "install", "fixup"] as const;
 export type PhaseName = (typeof PHASES)[number];
@@ -144,5 +144,3 @@ export interface AlternativesDeclaration {
 
 /** What can be asked for, and what can be an input. */
 export type Buildable = Declaration | AlternativesDeclaration;
-
-export type { SourceLocation };

@@ -32,7 +32,7 @@ export function pieces(text: string): readonly Piece[] {
 }
 
 /** One word for the shell, in which the variables are filled in when it runs. */
-export function word(text: string): string {
+function word(text: string): string {
   if (!text.includes("$")) return quote(text);
   return pieces(text)
     .map((piece) => ("variable" in piece ? `"\${${piece.variable}}"` : quote(piece.literal)))
