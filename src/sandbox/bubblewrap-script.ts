@@ -26,8 +26,8 @@ export interface BubblewrapFacts {
 export const ID_MAP = "1 1 65533\n65534 0 1\n65535 65535 4294901760\n";
 
 /** Descriptors that the script is given. */
-export const STATUS_DESCRIPTOR = 3;
-export const NAMESPACE_DESCRIPTOR = 4;
+const STATUS_DESCRIPTOR = 3;
+const NAMESPACE_DESCRIPTOR = 4;
 const FIRST_ETC_DESCRIPTOR = 5;
 
 export const SCRIPT_NAME = "bwrap.sh";

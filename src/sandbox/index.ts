@@ -16,35 +16,21 @@
  *
  * Limits: a builder that ends with a status over 128 counts as ended by that signal, as shells report it. A limit on memory or
  * processes that was reached counts even if the builder coped. Running out of open files is an error inside that only the
- * builder sees. Without root there are no control groups: memory and processes are then looked at ten times a second. What the
- * builder prints goes into a socket: it can be written to and handed on, but not opened anew by name (`/dev/stderr`).
+ * builder sees. What the builder prints goes into a socket: it can be written to and handed on, but not opened anew by name
+ * (`/dev/stderr`). Without root there are no control groups: memory and processes are then looked at ten times a second. As root
+ * on a machine that gives no control groups, a builder outlives a Garth that was killed until it ends by itself. How a builder
+ * stops being root: notes/0005-dropping-root-under-bubblewrap.md.
  */
-import { operatingSystemOf, type System } from "../base/index.ts";
+import { operatingSystemOf } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import { bubblewrapSandbox } from "./bubblewrap.ts";
 import { jailSandbox, renderJail } from "./jail.ts";
 import { presumedEntries } from "./root.ts";
-import type { Sandbox, SandboxUse } from "./types.ts";
+import type { Sandbox } from "./types.ts";
 
-export { BUILD_ID_COUNT, type BuildUser, buildUserLease, FIRST_BUILD_ID, leaseBuildUser, nextBuildUser } from "./identity.ts";
-export {
-  BUILD_DIRECTORY,
-  defaultLimits,
-  HOME_DIRECTORY,
-  lintPlan,
-  type PlanProblem,
-  planSandbox,
-  programPath,
-  sandboxHostname,
-  type SandboxRequest,
-  TEMPORARY_DIRECTORY,
-} from "./plan.ts";
+export { BUILD_ID_COUNT, type BuildUser, buildUserLease, FIRST_BUILD_ID, nextBuildUser } from "./identity.ts";
+export { defaultLimits, planSandbox } from "./plan.ts";
 export type * from "./types.ts";
-
-/** The receipt's `build_mode`. */
-export function sandboxMode(system: System): SandboxUse["mode"] {
-  return operatingSystemOf(system) === "freebsd" ? "freebsd-jail" : "linux-bubblewrap";
-}
 
 /**
  * The sandbox of this host. `render` also shows plans for the other system, so that a line for FreeBSD can be read on Linux;

@@ -13,7 +13,7 @@ import type { SandboxPlan } from "./types.ts";
 export const JAIL_SCRIPT_NAME = "run.sh";
 /** In the scratch directory: the jail's root, and what it is mounted from. */
 export const JAIL_ROOT = "jail-root";
-export const JAIL_SKELETON = "jail-skeleton";
+const JAIL_SKELETON = "jail-skeleton";
 /** In the scratch directory: the identity of the Garth that answers for the jail. */
 export const OWNER_FILE = "owner";
 

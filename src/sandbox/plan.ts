@@ -37,9 +37,9 @@ export const defaultLimits: Limits = {
   logBytes: 256 * 1024 ** 2,
 };
 
-export const BUILD_DIRECTORY = "/build";
-export const TEMPORARY_DIRECTORY = "/tmp";
-export const HOME_DIRECTORY = "/homeless";
+const BUILD_DIRECTORY = "/build";
+const TEMPORARY_DIRECTORY = "/tmp";
+const HOME_DIRECTORY = "/homeless";
 /** Linux refuses a host name that is longer; FreeBSD takes 255. */
 const HOSTNAME_MAX = 64;
 
@@ -105,7 +105,7 @@ export function covers(directory: string, path: string): boolean {
   return path === directory || directory === "/" || path.startsWith(`${directory}/`);
 }
 
-export interface PlanProblem {
+interface PlanProblem {
   /** `mounts[3].target`, `env.CFLAGS`. */
   readonly field: string;
   readonly message: string;

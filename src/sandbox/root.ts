@@ -13,7 +13,7 @@ export type RootEntry =
 const MADE_BY_SANDBOX = new Set(["dev", "proc", "sys", "tmp", "build", "frx", "homeless"]);
 
 /** Names of the host that are worth a place in the root, outermost first; one that lies below another says nothing new. */
-export function outermost(paths: readonly string[]): readonly string[] {
+function outermost(paths: readonly string[]): readonly string[] {
   const sorted = [...new Set(paths)].toSorted();
   return sorted.filter((path) => !sorted.some((other) => other !== path && covers(other, path)));
 }
