@@ -1,7 +1,7 @@
 /** Copying things in: files, trees, texts, and content whose digest somebody promised. */
 import { Problem, sha256, sha256Hasher, storePath, type StorePath } from "../base/index.ts";
 import { NarWriter } from "../formats/index.ts";
-import type { PathLike } from "../host/index.ts";
+import { isErrno, type PathLike } from "../host/index.ts";
 import { canonicalise, refuseSpecialBits } from "./canonical.ts";
 import { type Committer, commitNow } from "./commit.ts";
 import { physicalOf, type StoreContext } from "./context.ts";
@@ -77,19 +77,25 @@ function nameOf(digests: Digests, name: string): StorePath {
     : storePath({ kind: "flat", sha256: digests.flatSha256, references: [] }, name);
 }
 
+/** What is missing, shut, or broken in the source, in words; any other error as it is. */
+function cannotRead(error: unknown, source: string): unknown {
+  if (!isErrno(error, "ENOENT", "ENOTDIR", "EACCES", "EPERM", "EIO", "ELOOP", "ENAMETOOLONG")) return error;
+  return new Problem({
+    code: "E_CANNOT_READ",
+    message: `${source} cannot be read`,
+    details: [error instanceof Error ? error.message : String(error)],
+    where: source,
+    hint: "check that it exists, that you may read it, and that nothing changes it at the same time",
+    exit: 2,
+    cause: error,
+  });
+}
+
 function walkSource(context: StoreContext, source: string, options: AddOptions): TreeEntry[] {
   try {
     return walk(context.files, source, options.filter === undefined ? {} : { filter: options.filter });
   } catch (error) {
-    if (error instanceof Problem) throw error;
-    throw new Problem({
-      code: "E_CANNOT_READ",
-      message: `${source} cannot be read`,
-      details: [error instanceof Error ? error.message : String(error)],
-      where: source,
-      exit: 2,
-      cause: error,
-    });
+    throw cannotRead(error, source);
   }
 }
 
@@ -114,7 +120,7 @@ export async function add(
     });
   } catch (error) {
     context.files.removeTree(from);
-    throw outOfSpace(error, context, `adding ${source}`);
+    throw cannotRead(outOfSpace(error, context, `adding ${source}`), source);
   }
 }
 

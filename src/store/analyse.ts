@@ -12,11 +12,14 @@ import { refuseSpecialBits } from "./canonical.ts";
 import type { StoreContext } from "./context.ts";
 import { emitTree } from "./emit.ts";
 import { itemOfHash } from "./items.ts";
-import { NarStream, type Occurrence } from "./stream.ts";
+import { bufferFor, NarStream, type Occurrence } from "./stream.ts";
 import { relativeName, type TreeEntry, walk, type WalkOptions } from "./tree.ts";
 
 /** Stands for the item's own hash in the digest that its name is made from. */
 export const ZERO_HASH = "0".repeat(HASH_BYTES);
+
+/** More than the framing and the name of one entry take. */
+const ENTRY_BYTES = 512;
 
 /** Hash -> the hash to put in its place. */
 export type Replacements = ReadonlyMap<string, string>;
@@ -84,6 +87,11 @@ export function walkReplaced(
   return walk(context.files, physical, { ...options, rename: (name) => replaceIn(name, replacements) });
 }
 
+/** No less than the archive of the entries takes, unless it is of some megabytes. */
+function archiveBytesOf(entries: readonly TreeEntry[]): number {
+  return entries.reduce((sum, { stat }) => sum + stat.sizeBytes + ENTRY_BYTES, ENTRY_BYTES);
+}
+
 /** Reads the tree once. `entries` must have been walked with the same replacements. */
 export async function pass(context: StoreContext, entries: readonly TreeEntry[], options: PassOptions): Promise<Pass> {
   const { table, replacements } = options;
@@ -93,12 +101,15 @@ export async function pass(context: StoreContext, entries: readonly TreeEntry[],
     const at = index.get(hash);
     if (at !== undefined) replace.set(at, Buffer.from(instead, "latin1"));
   }
-  const stream = new NarStream({
-    table,
-    replace,
-    digest: options.digest ?? true,
-    ...(options.isForeign === undefined ? {} : { isForeign: options.isForeign }),
-  });
+  const stream = new NarStream(
+    {
+      table,
+      replace,
+      digest: options.digest ?? true,
+      ...(options.isForeign === undefined ? {} : { isForeign: options.isForeign }),
+    },
+    bufferFor(archiveBytesOf(entries)),
+  );
   const starts: number[] = [];
   const files: TreeEntry[] = [];
   await emitTree(context.files, entries, stream, {

@@ -168,15 +168,29 @@ export function deleteItems(ledger: Ledger, paths: readonly StorePath[]): void {
   for (const { id } of rows) if (id !== undefined) item.run(id);
 }
 
-export function realisationOf(ledger: Ledger, drv: StorePath): Readonly<Record<string, StorePath>> | undefined {
+/** Of those derivations all of whose outputs are valid, the outputs. One statement, however many are asked for. */
+export function realisationsOf(
+  ledger: Ledger,
+  drvs: readonly StorePath[],
+): ReadonlyMap<StorePath, Readonly<Record<string, StorePath>>> {
   const rows = ledger
     .statement(
-      `SELECT output, realisation.path AS path, item.id AS id
-       FROM realisation LEFT JOIN item ON item.path = realisation.path WHERE drv = ? ORDER BY output`,
+      `SELECT drv, output, realisation.path AS path, item.id AS id
+       FROM realisation LEFT JOIN item ON item.path = realisation.path
+       WHERE drv IN (SELECT value FROM json_each(?)) ORDER BY drv, output`,
     )
-    .all(drv);
-  if (rows.length === 0 || rows.some((row) => row["id"] === null)) return undefined;
-  return Object.fromEntries(rows.map((row) => [String(row["output"]), toStorePath(row["path"])]));
+    .all(JSON.stringify(drvs));
+  const found = new Map<StorePath, Record<string, StorePath>>();
+  const broken = new Set<StorePath>();
+  for (const row of rows) {
+    const drv = toStorePath(row["drv"]);
+    if (row["id"] === null) broken.add(drv);
+    const outputs = found.get(drv) ?? {};
+    outputs[String(row["output"])] = toStorePath(row["path"]);
+    found.set(drv, outputs);
+  }
+  for (const drv of broken) found.delete(drv);
+  return found;
 }
 
 /** The valid item with this hash. */

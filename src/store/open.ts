@@ -1,4 +1,4 @@
-import { hashPart, Problem, type StorePath } from "../base/index.ts";
+import { hashPart, Problem } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import { isErrno } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
@@ -7,7 +7,7 @@ import { committer } from "./commit.ts";
 import { physicalOf, type StoreContext } from "./context.ts";
 import { compareTrees, dump, sideOf, why } from "./explain.ts";
 import { collect } from "./gc.ts";
-import { allItems, closureOf, findItems, idOf, queryItem, realisationOf, referrersOf } from "./items.ts";
+import { allItems, closureOf, findItems, idOf, queryItem, realisationsOf, referrersOf } from "./items.ts";
 import { optimise } from "./optimise.ts";
 import { examine, register } from "./output.ts";
 import { dropDeadPins, dropOwnPins, isLiving, pin } from "./pins.ts";
@@ -106,15 +106,8 @@ export function openStore(options: OpenStoreOptions): Store {
     addFixed: (physical, name, expected) => addFixed(context, commits, physical, name, expected),
     register: (registration) => register(context, commits, registration),
     examine: (registration) => examine(context, registration),
-    realisation: (drv) => realisationOf(ledger, drv),
-    realisations: (drvs) => {
-      const found = new Map<StorePath, Readonly<Record<string, StorePath>>>();
-      for (const drv of drvs) {
-        const outputs = realisationOf(ledger, drv);
-        if (outputs !== undefined) found.set(drv, outputs);
-      }
-      return found;
-    },
+    realisation: (drv) => realisationsOf(ledger, [drv]).get(drv),
+    realisations: (drvs) => realisationsOf(ledger, drvs),
     pin: (paths) => pin(context, paths),
     addRoot: (link, target) => addRoot(context, link, target),
     removeRoot: (link) => removeRoot(context, link),

@@ -16,6 +16,11 @@ export const BUFFER_BYTES = 2 * 1024 * 1024;
 /** Reading a large file in pieces smaller than this would cost more in calls than in bytes. */
 const MIN_ROOM_BYTES = 256 * 1024;
 
+/** A buffer that holds so much, or the usual one: a small output must not pay for clearing megabytes. */
+export function bufferFor(bytes: number): Uint8Array {
+  return new Uint8Array(Math.min(BUFFER_BYTES, bytes));
+}
+
 export interface Occurrence {
   /** Index in the table's hashes. */
   readonly hash: number;
