@@ -70,3 +70,20 @@ function failWithoutFile(path: string): never {
     "write `${import.meta.dir}/...`",
   );
 }
+
+/** What a function of the project file returned; what it threw is told with where it threw. @throws Problem E_RECIPE_THREW */
+export function called<Result>(subject: string, run: () => Result): Result {
+  try {
+    return run();
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    const location = error instanceof Error ? locationOf(error) : undefined;
+    throw new Problem({
+      code: "E_RECIPE_THREW",
+      message: `${subject} threw: ${error instanceof Error ? `${error.name}: ${error.message}` : String(error)}`,
+      ...(location === undefined ? {} : { where: renderLocation(location) }),
+      exit: 2,
+      cause: error,
+    });
+  }
+}

@@ -115,6 +115,16 @@ describe("a graph", () => {
   });
 });
 
+test("a function of inputs that throws is told with where", () => {
+  const broken = recipe("broken", () => {
+    throw new RangeError("too far");
+  });
+  const problem = problemOf(() => instantiate(broken, on));
+  expect(problem.code).toBe("E_RECIPE_THREW");
+  expect(problem.message).toBe("broken: inputs threw: RangeError: too far");
+  expect(problem.where).toMatch(/graph\.test\.ts:\d+$/);
+});
+
 describe("alternatives", () => {
   const fast = recipe("tool", [recipe("fast")]);
   const slow = script({

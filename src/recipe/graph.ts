@@ -29,7 +29,7 @@ interface Visit {
 /**
  * A declaration is a node by its identity, so a recipe that a thousand others use is looked at once. Depth-first with a stack of its
  * own: a chain may be longer than the call stack.
- * @throws Problem E_RECIPE_INVALID, E_CYCLE
+ * @throws Problem E_RECIPE_INVALID, E_RECIPE_THREW, E_CYCLE
  */
 export function instantiate(goals: Buildable | readonly Buildable[], { system, directory }: InstantiateOptions): Graph {
   const made = new Map<Buildable, Made>();

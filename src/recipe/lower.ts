@@ -6,7 +6,7 @@ import { below, Fault } from "./check.ts";
 import { cmakeBodies, cmakePrologue } from "./cmake.ts";
 import { inputsValue } from "./declare.ts";
 import { builderEnvironment, type Names, namesOf } from "./environment.ts";
-import { checked } from "./errors.ts";
+import { called, checked } from "./errors.ts";
 import { locationOf } from "./location.ts";
 import { makeBodies, makePrologue } from "./make.ts";
 import type { Buildable, CommonOptions, Declaration, Inputs, PhasedOptions } from "./options.ts";
@@ -74,11 +74,11 @@ function defined<Value extends object>(value: Value | undefined): Partial<Value>
   return kept;
 }
 
-/** Inputs by name: those of a list in its order, those of a record sorted. A function is called here. @throws Problem E_RECIPE_INVALID */
+/** Inputs by name: those of a list in its order, those of a record sorted. A function is called here. @throws Problem E_RECIPE_INVALID, E_RECIPE_THREW */
 export function inputsOf(declaration: Declaration, system: System): Readonly<Record<string, Buildable>> {
   const given = merge(declaration.options, system).inputs;
   if (given === undefined) return NO_INPUTS;
-  const inputs: Inputs = typeof given === "function" ? given() : given;
+  const inputs: Inputs = typeof given === "function" ? called(`${declaration.name}: inputs`, given) : given;
   const named: Record<string, Buildable> = {};
   if (typeof given !== "function" && !isList(given)) return sorted(given);
   checked(declaration.buildSystem, declaration.name, declaration.site, () => {

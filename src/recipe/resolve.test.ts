@@ -305,6 +305,7 @@ describe("secrets", () => {
       const inEnv = problemOf(() => derivationOf(script({ name: "leak", script: "true", env: { TOKEN: `x ${secret}` } })));
       expect(inEnv.code).toBe("E_SECRET_IN_DERIVATION");
       expect(inEnv.message).toBe(`leak: builder.env.TOKEN holds what looks like ${what}`);
+      expect(inEnv.where).toMatch(/resolve\.test\.ts:\d+$/);
       expect(inEnv.message + inEnv.details.join("") + (inEnv.hint ?? "")).not.toContain(secret);
       const inScript = problemOf(() => derivationOf(script({ name: "leak", script: `cat <<E\n${secret}\nE\n` })));
       expect(inScript.message).toBe(`leak: builder.argv[2] holds what looks like ${what}`);

@@ -21,7 +21,7 @@ export function resolve(step: Pick<Step, "recipe">, resolution: Resolution): Der
     network: false,
     limits: recipe.limits,
   };
-  refuseSecrets(derivation);
+  refuseSecrets(derivation, recipe);
   return derivation;
 }
 

@@ -5,7 +5,8 @@
  * key in base64 ("openssh-key-v1"), AWS secret keys beside their name, tokens of GitHub, GitLab and Slack, passwords in URLs.
  */
 import { Problem } from "../base/index.ts";
-import type { Derivation } from "./types.ts";
+import { renderLocation } from "./location.ts";
+import type { Derivation, Recipe } from "./types.ts";
 
 const FORMS: readonly (readonly [string, RegExp])[] = [
   ["a private key in PEM", /-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----/],
@@ -29,24 +30,31 @@ export function secretIn(text: string): string | undefined {
 }
 
 /** @throws Problem E_SECRET_IN_DERIVATION, which names the field and never shows the value */
-export function refuseSecrets(derivation: Pick<Derivation, "name" | "version" | "builder">): void {
+export function refuseSecrets(derivation: Pick<Derivation, "name" | "builder">, declared?: Pick<Recipe, "location">): void {
   const { argv, env } = derivation.builder;
   for (let index = 0; index < argv.length; index++) {
     const form = secretIn(argv[index] ?? "");
-    if (form !== undefined) throw refusal(derivation, `builder.argv[${index}]`, form);
+    if (form !== undefined) throw refusal(derivation, `builder.argv[${index}]`, form, declared);
   }
   for (const name of Object.keys(env)) {
     const value = env[name] ?? "";
     const form = value.length < 16 ? undefined : secretIn(`${name}=${value}`);
-    if (form !== undefined) throw refusal(derivation, `builder.env.${name}`, form);
+    if (form !== undefined) throw refusal(derivation, `builder.env.${name}`, form, declared);
   }
 }
 
-function refusal(derivation: Pick<Derivation, "name">, field: string, form: string): Problem {
+function refusal(
+  { name }: Pick<Derivation, "name">,
+  field: string,
+  form: string,
+  declared: Pick<Recipe, "location"> | undefined,
+): Problem {
+  const location = declared?.location;
   return new Problem({
     code: "E_SECRET_IN_DERIVATION",
-    message: `${derivation.name}: ${field} holds what looks like ${form}`,
+    message: `${name}: ${field} holds what looks like ${form}`,
     hint: "a derivation can be read by everybody who can read the store; give a running system its secrets when it starts, never to a build",
+    ...(location === undefined ? {} : { where: renderLocation(location) }),
     exit: 2,
   });
 }
