@@ -203,6 +203,7 @@ describe.if(CAN_SANDBOX)("the script, with stand-ins for the tools", () => {
     prepare: (state: string, plan: SandboxPlan) => void,
     argv: readonly [string, ...string[]] = ["/bin/sh", "-c", "echo hello"],
   ): Ran {
+    place?.remove();
     place = makePlace();
     const state = join(place.directory, "state");
     mkdirSync(state);
