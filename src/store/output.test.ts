@@ -2,11 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { hashPart, sha256, storePath } from "../base/index.ts";
-import { candidate, openTestStore, problemOf, scratchPath } from "./testing.ts";
-
-function nixDump(path: string): string {
-  return execFileSync("sh", ["-c", 'nix-store --dump "$1" | openssl dgst -sha256 -r', "sh", path]).toString().slice(0, 64);
-}
+import { candidate, archiveOf, narSha256Of, openTestStore, problemOf, scratchPath } from "./testing.ts";
 
 describe("register", () => {
   test("finds references in contents, targets and names, across buffers, and no others", async () => {
@@ -24,7 +20,7 @@ describe("register", () => {
     );
     const { out } = await store.register({ drv, outputs: { out: candidate(physical, scratchPath(drv, "out", "x"), items) } });
     expect(out?.references).toEqual(items.slice(0, 4).toSorted());
-    expect(out?.narSha256).toBe(nixDump(store.physical(out?.path ?? drv)));
+    expect(out?.narSha256).toBe(narSha256Of(store.physical(out?.path ?? drv)));
     expect(out?.path).toBe(
       storePath({ kind: "output", modulo: out?.narSha256 ?? "", self: false, references: items.slice(0, 4) }, "x"),
     );
@@ -91,7 +87,7 @@ describe("register", () => {
     expect(fs.readFileSync(`${physical}/twice`, "utf8")).toBe(`${path}/bin and ${own}${own}`);
     expect(fs.readlinkSync(`${physical}/link`)).toBe(`${path}/twice`);
     expect(fs.readFileSync(`${physical}/${own}-dir/${own}`, "utf8")).toBe(`in ${own}`);
-    expect(nixDump(physical)).toBe(out?.narSha256 ?? "");
+    expect(narSha256Of(physical)).toBe(out?.narSha256 ?? "");
     expect(
       store.compare(path, { physical: second.outputs["out"]?.physical ?? "", scratch: scratchPath(drv, "out", "self-1", 1) }),
     ).toEqual([]);
@@ -104,8 +100,8 @@ describe("register", () => {
     const scratch = scratchPath(drv, "out", "self");
     const physical = test.built({ f: `[${scratch}]` });
     const zeros = "0".repeat(64);
-    const archive = execFileSync("nix-store", ["--dump", test.built({ f: `[/frx/store/${zeros}-self]` })]);
-    const offset = archive.indexOf(zeros);
+    const archive = archiveOf(test.built({ f: `[/frx/store/${zeros}-self]` }));
+    const offset = Buffer.from(archive).indexOf(zeros);
     const modulo = sha256(Buffer.concat([archive, Buffer.from(`|${offset}`)]));
     const { out } = await test.store.register({ drv, outputs: { out: candidate(physical, scratch) } });
     expect(out?.path).toBe(storePath({ kind: "output", modulo, self: true, references: [] }, "self"));
@@ -126,7 +122,7 @@ describe("register", () => {
     const made = await store.register(outputs(lib, ""));
     expect(made["out"]?.references).toEqual([made["lib"]?.path ?? drv]);
     expect(fs.readFileSync(`${store.physical(made["out"]?.path ?? drv)}/f`, "utf8")).toBe(`uses ${made["lib"]?.path}`);
-    expect(nixDump(store.physical(made["out"]?.path ?? drv))).toBe(made["out"]?.narSha256 ?? "");
+    expect(narSha256Of(store.physical(made["out"]?.path ?? drv))).toBe(made["out"]?.narSha256 ?? "");
     const problem = await problemOf(() => store.register(outputs(lib, out)));
     expect(problem.code).toBe("E_OUTPUT_CYCLE");
     expect(problem.message).toContain("out -> lib -> out");

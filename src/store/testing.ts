@@ -1,7 +1,8 @@
 /** A real store in a directory of its own, for tests. */
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
-import { Problem, storePath, type StorePath } from "../base/index.ts";
+import { Problem, sha256, storePath, type StorePath } from "../base/index.ts";
+import { encodeNar, type NarNode } from "../formats/index.ts";
 import { type Host, localHost } from "../host/index.ts";
 import { type Ledger, openLedger } from "../ledger/index.ts";
 import { openStore, type OpenStoreOptions, STORE_MIGRATION } from "./index.ts";
@@ -89,4 +90,53 @@ export async function problemOf(work: () => unknown): Promise<Problem> {
 export function disposableDirectory(): Disposable & { readonly root: string } {
   const root = fs.mkdtempSync(`${tmpdir()}/garth-store-`);
   return { root, [Symbol.dispose]: () => localHost().files.removeTree(root) };
+}
+
+function nodeOf(path: string | Buffer): NarNode {
+  const stat = fs.lstatSync(path);
+  if (stat.isSymbolicLink()) return { type: "symlink", target: fs.readlinkSync(path, { encoding: "buffer" }) };
+  if (stat.isFile()) return { type: "regular", executable: (stat.mode & 0o100) !== 0, contents: fs.readFileSync(path) };
+  const names = fs.readdirSync(path, { encoding: "buffer" }).toSorted((a, b) => Buffer.compare(a, b));
+  const entries = names.map((name) => ({ name, node: nodeOf(Buffer.concat([Buffer.from(path), Buffer.from("/"), name])) }));
+  return { type: "directory", entries };
+}
+
+/** A tree's archive, the simple way: everything in memory. The slow tests hold the store against Nix. */
+export function archiveOf(path: string): Uint8Array {
+  return encodeNar(nodeOf(path));
+}
+
+export function narSha256Of(path: string): string {
+  return sha256(archiveOf(path));
+}
+
+/** Everything odd that a tree can hold. */
+export function oddTree(root: string): void {
+  fs.mkdirSync(`${root}/empty`, { recursive: true });
+  fs.mkdirSync(`${root}/${"deep/".repeat(200)}`, { recursive: true });
+  fs.writeFileSync(`${root}/${"deep/".repeat(200)}bottom`, "down here");
+  fs.writeFileSync(`${root}/nothing`, "");
+  for (const name of ["a", "a-", "a.b", "a0", "aa"]) fs.writeFileSync(`${root}/${name}`, name);
+  fs.mkdirSync(`${root}/A`);
+  fs.writeFileSync(`${root}/A/run`, "#!/bin/sh\n", { mode: 0o755 });
+  fs.writeFileSync(`${root}/A/group-only`, "x", { mode: 0o610 });
+  fs.writeFileSync(`${root}/größe-日本`, "utf-8");
+  fs.mkdirSync(Buffer.from(`${root}/raw\xff\xfe`, "latin1"));
+  fs.writeFileSync(Buffer.from(`${root}/raw\xff\xfe/in\x80side\n`, "latin1"), "bytes");
+  fs.symlinkSync("/nowhere", `${root}/dangling`);
+  fs.symlinkSync(Buffer.from("odd\xff target", "latin1"), Buffer.from(`${root}/odd\xfflink`, "latin1"));
+  for (const [name, size] of [
+    ["seven", 7],
+    ["eight", 8],
+    ["nine", 9],
+    ["half", 524_288],
+    ["over", 524_289],
+    ["mega", 5_000_001],
+  ] as const) {
+    fs.writeFileSync(`${root}/${name}`, Buffer.alloc(size, name));
+  }
+  fs.truncateSync(`${root}/nothing`, 0);
+  const sparse = fs.openSync(`${root}/sparse`, "w");
+  fs.writeSync(sparse, "end", 3_000_000);
+  fs.closeSync(sparse);
 }
