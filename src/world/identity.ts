@@ -4,7 +4,7 @@ import type { Derivation, WorldSource } from "../recipe/index.ts";
 import type { WorldLock } from "./types.ts";
 
 /** Counts the rules by which packages become a tree (what is left out, what is added). Another number, another world. */
-export const WORLD_RULES = 1;
+const WORLD_RULES = 1;
 
 const ARCHITECTURES: Readonly<Record<System, string | undefined>> = {
   "x86_64-linux": "amd64",

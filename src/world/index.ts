@@ -9,6 +9,6 @@
  * Limits: one world per lock file; one architecture per world (and `all`); packages from one suite with its updates.
  */
 export { diffLocks } from "./diff.ts";
-export { debianArchitecture, lockAnswers, WORLD_RULES, worldIdentity, worldItemName } from "./identity.ts";
+export { debianArchitecture, lockAnswers, worldIdentity, worldItemName } from "./identity.ts";
 export { parseLock, worldLock, writeLock } from "./lock.ts";
 export type { LockedPackage, WorldLock } from "./types.ts";

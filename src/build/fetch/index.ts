@@ -19,7 +19,6 @@ import { expectedFetchPath, fetchKey } from "./plan.ts";
 import { localTreePath } from "./tree.ts";
 import type { FetchContext, Fetched } from "./types.ts";
 
-export { expectedFetchPath } from "./plan.ts";
 export { localTreePath } from "./tree.ts";
 export type { FetchContext, Fetched, FetchEvent, Timeouts } from "./types.ts";
 

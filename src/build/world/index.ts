@@ -19,7 +19,7 @@
 import type { WorldSource } from "../../recipe/index.ts";
 import type { RealisedWorld, WorldContext } from "./types.ts";
 
-export { knownWorldPath, readLock } from "./known.ts";
+export { knownWorldPath } from "./known.ts";
 export type { RealisedWorld, WorldContext, WorldEvent } from "./types.ts";
 
 /**
