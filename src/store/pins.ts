@@ -11,13 +11,13 @@ export function insertPins(context: StoreContext, paths: readonly StorePath[]): 
 
 /**
  * Pins and looks in one transaction: gc deletes rows under the same lock, so what is returned stays.
- * Uses are noted on the way, to the hour and never backwards.
+ * Uses are noted on the way, to the hour and never backwards. Nothing waits for the disk: a power failure ends the process too.
  */
 export function pin(context: StoreContext, paths: readonly StorePath[]): readonly StorePath[] {
   if (paths.length === 0) return [];
   const { ledger } = context;
   const now = Math.trunc(context.now());
-  return ledger.transaction(() => {
+  return ledger.quickTransaction(() => {
     insertPins(context, paths);
     const find = ledger.statement("SELECT id, used_at_ms FROM item WHERE path = ?");
     const use = ledger.statement("UPDATE item SET used_at_ms = ? WHERE id = ?");
@@ -45,7 +45,8 @@ export function isLiving(context: StoreContext, owner: string): boolean {
 }
 
 export function dropOwnPins(context: StoreContext): void {
-  context.ledger.statement("DELETE FROM pin WHERE owner = ?").run(context.host.processIdentity);
+  const { ledger, host } = context;
+  ledger.quickTransaction(() => ledger.statement("DELETE FROM pin WHERE owner = ?").run(host.processIdentity));
 }
 
 export function livingPins(context: StoreContext): readonly { readonly owner: string; readonly path: StorePath }[] {
