@@ -68,11 +68,15 @@ export function loadKey(host: Host, keyFile: string, exposed: readonly string[])
     });
   }
   const realPath = host.files.realPath(keyFile);
-  for (const directory of [STORE_DIRECTORY, ...exposed]) {
-    if (!host.files.exists(directory) || !realPath.startsWith(`${host.files.realPath(directory)}/`)) continue;
+  // A store of another root lies at ROOT/frx/store.
+  const inStore = realPath.includes(`${STORE_DIRECTORY}/`);
+  const seenIn = exposed.find(
+    (directory) => host.files.exists(directory) && realPath.startsWith(`${host.files.realPath(directory)}/`),
+  );
+  if (inStore || seenIn !== undefined) {
     throw new Problem({
       code: "E_KEY_EXPOSED",
-      message: `the signing key ${keyFile} lies in ${directory}, which others read`,
+      message: `the signing key ${keyFile} lies in ${seenIn ?? "a store"}, which others read`,
       hint: "move it out, and if it was ever published make a new one and revoke its fingerprint",
       where: keyFile,
       exit: 2,

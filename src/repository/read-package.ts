@@ -8,7 +8,7 @@
  */
 import { Problem, sha256Hasher } from "../base/index.ts";
 import type { TarEntry, TarLimits } from "../formats/index.ts";
-import type { Host } from "../host/index.ts";
+import { type Host, isErrno } from "../host/index.ts";
 import { type CompactManifest, type Manifest, type PackageFile, parseManifest } from "../pkg/index.ts";
 import { fileChunks, memberBytes, openArchive } from "./archive.ts";
 import { type SumCheck, sumCheck } from "./sums.ts";
@@ -25,7 +25,7 @@ export interface InspectedPackage {
 
 /** @throws Problem E_ARCHIVE_*, E_BAD_MANIFEST, E_NOT_A_PACKAGE */
 export async function readManifest(host: Host, path: string): Promise<Manifest> {
-  for await (const entry of openArchive(host, fileChunks(host, path), path, LIMITS)) {
+  for await (const entry of openArchive(host, existingFile(host, path), path, LIMITS)) {
     if (entry.path === "+MANIFEST") return parseManifest(await manifestText(entry, path), path);
     if (!entry.path.startsWith("+")) break;
   }
@@ -34,7 +34,7 @@ export async function readManifest(host: Host, path: string): Promise<Manifest> 
 
 /** @throws Problem E_ARCHIVE_*, E_BAD_MANIFEST, E_NOT_A_PACKAGE, E_PACKAGE_CONTENT, E_PACKAGE_ESCAPES, E_SUM_TYPE */
 export function inspectPackage(host: Host, path: string): Promise<InspectedPackage> {
-  return inspectStream(host, fileChunks(host, path), path);
+  return inspectStream(host, existingFile(host, path), path);
 }
 
 /** The same for bytes that come from somewhere else; `path` is what they are called in an error. */
@@ -65,6 +65,15 @@ export async function inspectStream(host: Host, source: AsyncGenerator<Uint8Arra
   // Whatever a decompressor left unread still belongs to the sum.
   for await (const _ of counted);
   return { manifest: contents.manifest, sha256: hash.digest("hex"), sizeBytes };
+}
+
+async function* existingFile(host: Host, path: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* fileChunks(host, path);
+  } catch (cause) {
+    if (!isErrno(cause, "ENOENT", "ENOTDIR", "EISDIR", "EACCES")) throw cause;
+    throw new Problem({ code: "E_NO_SUCH_FILE", message: `the package ${path} cannot be opened`, where: path, exit: 2, cause });
+  }
 }
 
 /** The part of a manifest that a catalogue carries. */

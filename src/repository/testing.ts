@@ -96,6 +96,13 @@ export function smallManifest(change: Partial<Manifest>, files: Readonly<Record<
 
 export type RawMember = { readonly member: TarMember; readonly content?: Uint8Array };
 
+/** A regular file of an archive, whatever it is called. */
+export function rawFile(path: string, text: Uint8Array | string): RawMember {
+  const content = Buffer.from(text);
+  const owner = { uname: "root", gname: "wheel", mode: 0o644, mtimeSeconds: 0 };
+  return { member: { path, type: "file", ...owner, sizeBytes: content.length }, content };
+}
+
 /** The archive as the plan says; `edit` may make a hostile one of it. */
 export function packageBytes(
   manifest: Manifest,
