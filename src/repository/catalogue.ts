@@ -15,7 +15,7 @@ export type InnerName = "data" | "packagesite.yaml";
 
 export const ARCHIVE_OF: Readonly<Record<InnerName, string>> = { data: "data.pkg", "packagesite.yaml": "packagesite.pkg" };
 
-/** Ratio and speed measured on 20,000 entries: level 1 is 14 % smaller than level 3 and takes half the time; 19 takes 40 times. */
+/** Measured on 20,000 entries: smaller than level 3 (1.07 to 1.23 MB of 10.8), in half the time. */
 const ZSTD_LEVEL = 1;
 
 /** Limits of pkg 2.8.2: what it refuses, nobody needs to read. */
