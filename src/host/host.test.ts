@@ -70,6 +70,21 @@ describe("commands", () => {
     expect(seen).toEqual({ stdout: "out\n", stderr: "err\n" });
   });
 
+  test("a pipe of its own lets a program open its output by name, also after it became another user", async () => {
+    const user = host.isRoot ? 35001 : (process.getuid?.() ?? 0);
+    const drop = host.isRoot
+      ? (["setpriv", `--reuid=${user}`, `--regid=${user}`, "--clear-groups"] as const)
+      : (["env"] as const);
+    let printed = "";
+    const command = "echo one; echo two >/dev/stderr; echo three >/dev/stdout; echo four >&2";
+    const running = host.spawn(
+      { argv: [...drop, "sh", "-c", command] },
+      { pipe: { uid: user, gid: user }, onOutput: (chunk) => (printed += Buffer.from(chunk).toString()) },
+    );
+    expect(await running.exited).toEqual({ status: 0, signal: null });
+    expect(printed).toBe("one\ntwo\nthree\nfour\n");
+  });
+
   test("any word survives the shell", async () => {
     await fc.assert(
       fc.asyncProperty(

@@ -2,8 +2,9 @@
  * One door for commands: argv, clean environment, closed stdin. A failure carries argv, status, the tail of stderr, and a
  * line that can be pasted to replay it.
  */
-import { accessSync, constants } from "node:fs";
+import { accessSync, closeSync, constants, fchownSync } from "node:fs";
 import { Problem } from "../base/index.ts";
+import { makePipe } from "./libc.ts";
 import type { Command, Completed, Exit, Running, SpawnOptions } from "./types.ts";
 
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -38,7 +39,7 @@ export function findProgram(program: string, path: string = SYSTEM_PATH): string
   });
 }
 
-function start(command: Command, handlers: { readonly onExit: (exit: Exit) => void }) {
+function start<Output extends "pipe" | number>(command: Command, output: Output, onExit: (exit: Exit) => void) {
   const env = command.env ?? CLEAN_ENVIRONMENT;
   const [program, ...rest] = command.argv;
   const found = findProgram(program, env["PATH"]);
@@ -57,9 +58,9 @@ function start(command: Command, handlers: { readonly onExit: (exit: Exit) => vo
     cmd: [found, ...rest],
     env,
     ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
-    stdio: [input, "pipe", "pipe", ...(command.passDescriptors ?? [])],
+    stdio: [input, output, output, ...(command.passDescriptors ?? [])],
     onExit: (_process, status, signal) =>
-      handlers.onExit({ status: signal === null ? status : null, signal: signal === null ? null : signalName(signal) }),
+      onExit({ status: signal === null ? status : null, signal: signal === null ? null : signalName(signal) }),
   });
 }
 
@@ -81,18 +82,16 @@ function signalName(signal: number | string): string {
   return typeof signal === "string" ? signal : (SIGNAL_NAMES[signal] ?? `signal ${signal}`);
 }
 
-async function pump(stream: ReadableStream<Uint8Array>, onChunk: (chunk: Uint8Array) => void): Promise<void> {
+async function pump(stream: AsyncIterable<Uint8Array>, onChunk: (chunk: Uint8Array) => void): Promise<void> {
   for await (const chunk of stream) onChunk(chunk);
 }
 
-/** Starts a process; chunks are handed on as they come. `exited` settles after both streams have ended. */
+/** Starts a process; chunks are handed on as they come. `exited` settles after all output has ended. */
 export function spawnProcess(command: Command, options: SpawnOptions = {}): Running {
   const ended = Promise.withResolvers<Exit>();
-  const child = start(command, { onExit: ended.resolve });
-  const streams = Promise.all([
-    pump(child.stdout, (chunk) => options.onOutput?.(chunk, "stdout")),
-    pump(child.stderr, (chunk) => options.onOutput?.(chunk, "stderr")),
-  ]);
+  const { child, output } =
+    options.pipe === undefined ? onSockets(command, ended.resolve) : onPipe(command, options.pipe, ended.resolve);
+  const streams = Promise.all(output.map(([name, stream]) => pump(stream, (chunk) => options.onOutput?.(chunk, name))));
   const timer = command.timeoutMs === undefined ? undefined : setTimeout(() => child.kill("SIGKILL"), command.timeoutMs);
   return {
     pid: child.pid,
@@ -105,11 +104,52 @@ export function spawnProcess(command: Command, options: SpawnOptions = {}): Runn
   };
 }
 
+interface Started {
+  readonly child: { readonly pid: number; kill(signal: NodeJS.Signals): void };
+  readonly output: readonly (readonly ["stdout" | "stderr", AsyncIterable<Uint8Array>])[];
+}
+
+function onSockets(command: Command, onExit: (exit: Exit) => void): Started {
+  const child = start(command, "pipe", onExit);
+  const { stdout, stderr } = child;
+  return {
+    child,
+    output: [
+      ["stdout", stdout],
+      ["stderr", stderr],
+    ],
+  };
+}
+
+function onPipe(command: Command, owner: NonNullable<SpawnOptions["pipe"]>, onExit: (exit: Exit) => void): Started {
+  const pipe = makePipe();
+  if (pipe === undefined) return onSockets(command, onExit);
+  const { readEnd, writeEnd } = pipe;
+  try {
+    if (owner !== "own") fchownSync(writeEnd, owner.uid, owner.gid);
+    const child = start(command, writeEnd, onExit);
+    return { child, output: [["stdout", untilEnd(readEnd)]] };
+  } catch (error) {
+    closeSync(readEnd);
+    throw error;
+  } finally {
+    closeSync(writeEnd);
+  }
+}
+
+async function* untilEnd(descriptor: number): AsyncGenerator<Uint8Array> {
+  try {
+    yield* Bun.file(descriptor).stream();
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
 export async function runCommand(command: Command): Promise<Completed> {
   const doing = command.doing ?? `running ${command.argv[0]}`;
   const started = performance.now();
   const ended = Promise.withResolvers<Exit>();
-  const child = start(command, { onExit: ended.resolve });
+  const child = start(command, "pipe", ended.resolve);
   let timedOut = false;
   const timers: ReturnType<typeof setTimeout>[] = [];
   if (command.timeoutMs !== undefined) {

@@ -45,6 +45,12 @@ export interface Running {
 }
 
 export interface SpawnOptions {
+  /**
+   * Gives the process one pipe(2) as stdout and stderr instead of two sockets of the runtime, so that it can also open
+   * /dev/stdout and /dev/stderr by name. All output is "stdout" then, in the order in which it was written. A user here owns the
+   * pipe: a program that drops to that user could not open it otherwise.
+   */
+  readonly pipe?: "own" | { readonly uid: number; readonly gid: number };
   readonly onOutput?: (chunk: Uint8Array, stream: "stdout" | "stderr") => void;
 }
 

@@ -146,6 +146,7 @@ export async function execute(
           doing: `starting the sandbox ${plan.hostname}`,
         },
         {
+          pipe: plan.identity.kind === "drop" ? plan.identity : "own",
           onOutput: (chunk) => {
             if (headBytes < HEAD_BYTES) head.push(chunk);
             headBytes += chunk.length;

@@ -137,6 +137,10 @@ describe.if(CAN_SANDBOX)("what is there", () => {
     expect([uid, gid, mode & 0o777]).toEqual([35_001, 35_001, 0o755]);
   });
 
+  test("the output can be opened by name, and keeps its order", async () => {
+    expect(await inside("echo one >&2; echo two >/dev/stdout; echo three >/dev/stderr; echo four")).toBe("one\ntwo\nthree\nfour\n");
+  });
+
   test("host name, variables, working directory, no standard input", async () => {
     const text = await inside("hostname; pwd; cat; printf '%s\\n' \"$CFLAGS\"; unset CFLAGS; env | sort", {
       env: { CFLAGS: "-O2 -g\n'\"$(x)" },
