@@ -17,8 +17,10 @@ export const BUILD_MIGRATION: Migration = {
        outputs TEXT NOT NULL
      ) WITHOUT ROWID`,
     `CREATE TABLE build_last(
-       name TEXT PRIMARY KEY, drv TEXT NOT NULL, derivation TEXT NOT NULL, duration_ms INTEGER NOT NULL
+       name TEXT PRIMARY KEY, drv TEXT NOT NULL, duration_ms INTEGER NOT NULL
      ) WITHOUT ROWID`,
+    // Apart from the times, which are read a thousand at once: rows with these texts would fill a page each.
+    `CREATE TABLE build_derivation(name TEXT PRIMARY KEY, derivation TEXT NOT NULL)`,
     `CREATE TABLE build_probe(out TEXT NOT NULL, probe TEXT NOT NULL, printed TEXT NOT NULL, PRIMARY KEY(out, probe)) WITHOUT ROWID`,
     `CREATE TABLE build_choice(alternatives TEXT PRIMARY KEY, choice TEXT NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID`,
   ],
@@ -73,7 +75,9 @@ export function openRecords(ledger: Ledger): Records {
       return row === undefined ? undefined : outputsOf(row);
     },
     lastBuild(name) {
-      const row = ledger.statement("SELECT drv, derivation, duration_ms FROM build_last WHERE name = ?").get(name);
+      const row = ledger
+        .statement("SELECT drv, derivation, duration_ms FROM build_last JOIN build_derivation USING (name) WHERE name = ?")
+        .get(name);
       if (row === undefined) return undefined;
       return {
         drv: parseStorePath(text(row, "drv")),
@@ -103,7 +107,8 @@ export function openRecords(ledger: Ledger): Records {
           log,
           JSON.stringify(outputs),
         );
-      ledger.statement("INSERT OR REPLACE INTO build_last VALUES (?, ?, ?, ?)").run(name, drv, derivation, durationMs);
+      ledger.statement("INSERT OR REPLACE INTO build_last VALUES (?, ?, ?)").run(name, drv, durationMs);
+      ledger.statement("INSERT OR REPLACE INTO build_derivation VALUES (?, ?)").run(name, derivation);
     },
     probe(out, probe) {
       const row = ledger.statement("SELECT printed FROM build_probe WHERE out = ? AND probe = ?").get(out, probe);
