@@ -117,6 +117,25 @@ describe("the line", () => {
     expect(await builtBy(PROJECT.replace("echo one two", "echo two one"))).toEqual(["count built", "words built"]);
   });
 
+  test("another Garth that starts leaves running builds and kept sandboxes alone", async () => {
+    writeFileSync(
+      `${directory}/slow.ts`,
+      `import { hostView, script } from "garth";
+       export const slow = script({ name: "slow", buildRoot: hostView(), script: "echo ready; sleep 2; echo done >$out/done" });`,
+    );
+    const garth = open("three");
+    const { graph } = await garth.goals([`${directory}/slow.ts#slow`]);
+    const ready = Promise.withResolvers<void>();
+    const builder = garth.builder((event) => {
+      if (event.kind === "output" && event.text.includes("ready")) ready.resolve();
+    });
+    const built = builder.build(graph, { jobs: 1, keepFailed: true, rebuild: false, check: false, dryRun: false });
+    await Promise.race([ready.promise, built]);
+    const other = Bun.spawnSync([`${import.meta.dir}/../../garth`, "store", "ls", "--root", at("three").root], { env: {} });
+    expect(other.exitCode).toBe(0);
+    expect((await built).steps.map(({ how }) => how)).toEqual(["built"]);
+  });
+
   test("a project with nothing to ship says so", async () => {
     writeFileSync(`${directory}/empty.ts`, 'export const nothing = "here";\n');
     const garth = open("one");

@@ -60,11 +60,13 @@ export function openGarth(options: OpenOptions): Garth {
     get sandbox() {
       return openedSandbox();
     },
+    repository: () => import("../repository/index.ts"),
+    pkg: () => import("../pkg/index.ts"),
     builder: (emit) => {
       const { temporary, log, distfiles } = places;
       const directories = { temporary, log, distfiles };
       const parts = { host, store: openedStore(), ledger: openedLedger(), sandbox: openedSandbox(), directories };
-      const builder = openBuilder({ ...parts, emit, now });
+      const builder = openBuilder({ ...parts, environment: env, emit, now });
       builders.push(builder);
       return builder;
     },

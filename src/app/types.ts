@@ -29,6 +29,9 @@ export interface Garth {
   readonly ledger: Ledger;
   readonly store: Store;
   readonly sandbox: Sandbox;
+  /** Doors of rooms that few commands need, loaded when they are asked for. */
+  repository(): Promise<typeof import("../repository/index.ts")>;
+  pkg(): Promise<typeof import("../pkg/index.ts")>;
   builder(emit: Emit<BuildEvent>): Builder;
   ship(emit: Emit<BuildEvent>): Ship;
   /** A project file, a directory that holds a garth.ts, or undefined for ./garth.ts. */

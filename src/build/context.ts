@@ -23,6 +23,8 @@ export interface BuilderContext {
     readonly log: string;
     readonly distfiles: string;
   };
+  /** Of the caller: proxies and credentials, for fetching alone. No builder sees it. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
   readonly emit: Emit<BuildEvent>;
   /** Milliseconds since 1970. */
   readonly now: () => number;

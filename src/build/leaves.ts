@@ -10,8 +10,8 @@ export function fetchContext({ shop, options }: Pick<Session, "shop" | "options"
     host: shop.host,
     store: shop.store,
     distfiles: shop.directories.distfiles,
-    temporary: shop.directories.temporary,
     system: shop.host.system,
+    environment: shop.environment,
     emit: (event) => shop.emit({ ...event, key }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   };

@@ -51,6 +51,7 @@ export function openBench(options: BenchOptions = {}): Bench {
     store,
     ledger,
     sandbox,
+    environment: {},
     directories: { temporary: `${state}/tmp`, log: `${state}/log`, distfiles: `${state}/distfiles` },
     emit: (event) => {
       events.push(event);

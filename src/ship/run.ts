@@ -290,7 +290,8 @@ async function publishPackages(publishing: Publishing): Promise<ReceiptFields> {
   const { host, store } = context;
   const { keyFile } = request;
   const add = packages.map(({ path }) => store.physical(path));
-  await publish(host, { directory, add, keyFile, nowMs: context.now() });
+  // What is shipped now is what the project says now, also where a rebuilt package kept its version.
+  await publish(host, { directory, add, keyFile, nowMs: context.now(), replace: true });
   const report = await prune(host, { directory, keyFile, keepVersions: declaration.keepVersions, nowMs: context.now() });
   const trust = { mode: "pubkey", publicPem: signing.publicPem } as const;
   const check = await verifyRepository(host, directorySource(host, directory), { trust, nowMs: context.now() });

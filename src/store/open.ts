@@ -62,7 +62,7 @@ export function openStore(options: OpenStoreOptions): Store {
   const { host, ledger, storeDirectory, stateDirectory, now } = options;
   const { files } = host;
   prepareDirectories(host, storeDirectory, stateDirectory);
-  const scratchParent = `${stateDirectory}/tmp`;
+  const scratchParent = `${stateDirectory}/tmp/store`;
   let scratch: string | undefined;
   let names = 0;
   const context: StoreContext = {
@@ -139,7 +139,7 @@ function single<T>(items: readonly T[]): T {
   return item;
 }
 
-/** A process identity as a file name; the names of other tools' files under `tmp` decode to something that is not alive. */
+/** A process identity as a file name. */
 function scratchName(identity: string): string {
   return encodeURIComponent(identity);
 }

@@ -35,7 +35,6 @@ export function openFetchBench(host: Host = localHost()): FetchBench {
     context: (changes = {}) => ({
       host,
       distfiles,
-      temporary: `${state}/tmp`,
       system: host.system,
       emit: (event: WorldEvent) => events.push(event),
       environment: process.env,

@@ -19,11 +19,9 @@ export interface Timeouts {
 
 export interface FetchContext {
   readonly host: Host;
-  readonly store: Pick<Store, "isValid" | "add" | "addFixed" | "pathOf">;
+  readonly store: Pick<Store, "isValid" | "add" | "addFixed" | "pathOf" | "temporaryDirectory">;
   /** Directory of files kept by their digest. Made when it is missing. */
   readonly distfiles: string;
-  /** Directory for scratch. */
-  readonly temporary: string;
   readonly system: System;
   readonly emit: Emit<FetchEvent>;
   readonly signal?: AbortSignal;

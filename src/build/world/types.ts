@@ -13,7 +13,7 @@ export type WorldEvent =
 
 export interface WorldContext extends Omit<FetchContext, "emit" | "store"> {
   /** Scratch and store must be on one file system. */
-  readonly store: Pick<Store, "addText" | "isValid" | "realisation" | "register">;
+  readonly store: Pick<Store, "addText" | "isValid" | "realisation" | "register" | "temporaryDirectory">;
   readonly emit: Emit<WorldEvent>;
 }
 

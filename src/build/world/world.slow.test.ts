@@ -279,5 +279,5 @@ const CHILD = `
   const spawn = (command, options) => host.spawn(command, { onOutput: (chunk, stream) => { process.stdout.write(chunk); options?.onOutput?.(chunk, stream); } });
   const loud = { ...host, processIdentity: host.processIdentity, spawn };
   const world = { kind: "debian-world", name: "minimal", suite: "bookworm", packages: ${JSON.stringify(PACKAGES)}, lock: root + "/debian.lock", policy: "strict" };
-  await realiseWorld({ host: loud, store, distfiles, temporary: stateDirectory + "/tmp", system: host.system, emit: () => {} }, world);
+  await realiseWorld({ host: loud, store, distfiles, system: host.system, emit: () => {} }, world);
 `;
