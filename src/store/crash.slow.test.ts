@@ -19,7 +19,7 @@ function killed(root: string, ...rest: readonly string[]): void {
 async function expectWhole(root: string): Promise<readonly string[]> {
   using test = openTestStore({ root });
   test.store.recover();
-  const scratch = fs.readdirSync(`${root}/frx/var/garth/tmp`);
+  const scratch = fs.readdirSync(`${root}/frx/var/garth/tmp/store`);
   expect(scratch).toEqual([]);
   const items = test.store.all().map(({ path }) => path.slice(76));
   const registered = new Set(test.store.all().map(({ path }) => path.slice(11)));

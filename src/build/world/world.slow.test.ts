@@ -28,7 +28,7 @@ function without(...programs: readonly string[]): Host {
 }
 
 function scratchOf(bench: FetchBench): readonly string[] {
-  const own = `${bench.root}/frx/var/garth/tmp/${localHost().processIdentity}`;
+  const own = `${bench.root}/frx/var/garth/tmp/store/${encodeURIComponent(localHost().processIdentity)}`;
   return existsSync(own) ? readdirSync(own).filter((name) => name.startsWith("source-")) : [];
 }
 
@@ -252,7 +252,7 @@ describe("making that is ended", () => {
       // The kernel's part: it is done when it is done, and the test's own limit of time is the bound.
       while (processesOf(other.root).length > 0) await Bun.sleep(5);
       expect(readFileSync("/proc/mounts", "utf8")).not.toContain(other.root);
-      const state = `${other.root}/frx/var/garth/tmp`;
+      const state = `${other.root}/frx/var/garth/tmp/store`;
       expect(readdirSync(state).length).toBeGreaterThan(0);
       other.store.recover();
       expect(
