@@ -1,3 +1,4 @@
+import { Problem } from "../base/index.ts";
 import { type Builder, BUILD_MIGRATION, buildReceipt, openBuilder } from "../build/index.ts";
 import { loadSettings } from "../config/index.ts";
 import { localHost } from "../host/index.ts";
@@ -6,7 +7,7 @@ import { loadProject, resolveGoals } from "../project/index.ts";
 import { openReceipts, writeReceiptFile } from "../receipt/index.ts";
 import { openSandbox, type Sandbox } from "../sandbox/index.ts";
 import { openShip, SHIP_MIGRATION } from "../ship/index.ts";
-import { openStore, type Store, STORE_MIGRATION } from "../store/index.ts";
+import { openStore, setAsideLedger, type Store, STORE_MIGRATION } from "../store/index.ts";
 import { placesFor } from "./places.ts";
 import type { Garth, OpenOptions } from "./types.ts";
 
@@ -79,6 +80,19 @@ export function openGarth(options: OpenOptions): Garth {
     goals: (refs) => resolveGoals(host, (file) => garth.loadProject(file), refs, system),
     buildReceipt: (result) => buildReceipt(result, openedStore()),
     writeReceipt: (file, fields) => writeReceiptFile(host, file, fields),
+    setAsideLedger: () => {
+      const opened = [store, ledger];
+      [store, ledger] = [undefined, undefined];
+      for (const room of opened) {
+        try {
+          room?.close();
+        } catch (error) {
+          // What a damaged database cannot take any more is what it is set aside for.
+          if (!(error instanceof Problem)) throw error;
+        }
+      }
+      return setAsideLedger(host, places.ledger, now());
+    },
     close: async () => {
       for (const builder of builders) builder.close();
       await sandbox?.close();

@@ -41,5 +41,10 @@ export interface Garth {
   buildReceipt(result: StepResult): ReceiptFields;
   /** A copy of a receipt where the caller wants it, and FILE.json. */
   writeReceipt(file: string, fields: ReceiptFields): void;
+  /**
+   * For a database that cannot be read: closes it, moves it aside and returns where it is now. The next use opens an empty one,
+   * which `store.verify({ repair: true, contents: true, adopt: true })` fills from what lies in the store.
+   */
+  setAsideLedger(): string;
   close(): Promise<void>;
 }

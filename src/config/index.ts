@@ -8,7 +8,7 @@ import { Problem } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import { type Effective, effectiveSettings, type Settings } from "./settings.ts";
 
-export { type Effective, effectiveSettings, type Settings, SETTINGS } from "./settings.ts";
+export type { Effective, Settings } from "./settings.ts";
 
 /** @throws Problem E_CONFIG_INVALID with file and line */
 export async function loadSettings(

@@ -11,7 +11,6 @@ export { readTar, type TarEntry, type TarLimits } from "./tar-read.ts";
 export { concatenate, tarArchive, tarEnd, tarHeader } from "./tar-write.ts";
 export { parseUcl, renderUcl, type UclObject } from "./ucl.ts";
 export { pkgBase32 } from "./zbase32.ts";
-export { decodeNar, encodeNar, type NarEntry, type NarNode } from "./nar.ts";
-export { type NarEvent, readNar } from "./nar-read.ts";
+export { encodeNar, type NarEntry, type NarNode } from "./nar.ts";
 export { NarWriter } from "./nar-write.ts";
 export { HASH_BYTES, type HashTable, hashTable, scanHashes } from "./scan.ts";

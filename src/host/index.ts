@@ -9,7 +9,7 @@
  */
 export { isErrno } from "./errno.ts";
 export { localHost } from "./local.ts";
-export { CLEAN_ENVIRONMENT, replayLine, shellQuote, SYSTEM_PATH } from "./process.ts";
+export { CLEAN_ENVIRONMENT, replayLine, shellQuote } from "./process.ts";
 export type {
   BesideFile,
   BesideHasher,

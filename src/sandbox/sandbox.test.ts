@@ -138,7 +138,9 @@ describe.if(CAN_SANDBOX)("what is there", () => {
   });
 
   test("the output can be opened by name, and keeps its order", async () => {
-    expect(await inside("echo one >&2; echo two >/dev/stdout; echo three >/dev/stderr; echo four")).toBe("one\ntwo\nthree\nfour\n");
+    expect(await inside("echo one >&2; echo two >/dev/stdout; echo three >/dev/stderr; echo four")).toBe(
+      "one\ntwo\nthree\nfour\n",
+    );
   });
 
   test("host name, variables, working directory, no standard input", async () => {

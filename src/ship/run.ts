@@ -1,5 +1,5 @@
 /** Carries the line out, stage by stage; a stage that has nothing to do says so. */
-import { type Emit, Problem, sha256, type StorePath, type System } from "../base/index.ts";
+import { type Emit, Problem, sha256, type System } from "../base/index.ts";
 import { type Builder, type BuildEvent, buildReceipt, type BuildResult, type StepResult } from "../build/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";

@@ -1,6 +1,7 @@
 /** garth store: one exported handler for each verb. */
 import { formatSize, namePart, parseDuration, parseSize, parseStorePath, Problem, type StorePath } from "../../base/index.ts";
-import type { Damage, Store } from "../../store/index.ts";
+import type { Garth } from "../../app/index.ts";
+import type { Damage, Store, VerifyReport } from "../../store/index.ts";
 import type { Answer, Handler } from "../command.ts";
 import { absolute, existing } from "../paths.ts";
 import { table } from "../render/text.ts";
@@ -180,17 +181,36 @@ function damageLine(damage: Damage): string {
 }
 
 export const verify: Handler = async (context, given) => {
-  const { store } = await context.garth();
-  const report = await store.verify({ repair: given.flag("repair"), contents: !given.flag("quick") });
+  const garth = await context.garth();
+  const repair = given.flag("repair");
+  const { report, aside } = await verified(garth, repair, !given.flag("quick"));
   const open = report.damage.length - report.repaired.length;
   const text = () =>
     [
+      ...(aside === undefined ? [] : [`the database could not be read; it is now ${aside}, and a new one was made of the store`]),
       ...report.damage.map(damageLine),
       ...report.repaired.map(({ path, how }) => `repaired      ${path}: ${how}`),
       `${report.checked} items checked, ${report.damage.length} damaged, ${report.repaired.length} repaired`,
     ].join("\n");
-  return { data: report, text, exit: open > 0 ? 1 : 0 };
+  return { data: { ...report, aside }, text, exit: open > 0 ? 1 : 0 };
 };
+
+interface Verified {
+  readonly report: VerifyReport;
+  /** Where a database that could not be read is now. */
+  readonly aside: string | undefined;
+}
+
+async function verified(garth: Garth, repair: boolean, contents: boolean): Promise<Verified> {
+  try {
+    const report = await garth.store.verify({ repair, contents });
+    if (!repair || !report.damage.some(({ kind }) => kind === "database")) return { report, aside: undefined };
+  } catch (error) {
+    if (!repair || !(error instanceof Problem) || error.code !== "E_LEDGER_DAMAGED") throw error;
+  }
+  const aside = garth.setAsideLedger();
+  return { report: await garth.store.verify({ repair, contents: true, adopt: true }), aside };
+}
 
 export const diff: Handler = async (context, given) => {
   const { store } = await context.garth();
