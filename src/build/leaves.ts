@@ -1,5 +1,6 @@
 /** Making what the steps stand on: fetching sources, making worlds. Their events go to the first step that wants them. */
 import { Problem, type StorePath } from "../base/index.ts";
+import type { Derivation, Step } from "../recipe/index.ts";
 import { pin, type Session } from "./context.ts";
 import { type FetchContext, realiseFetch } from "./fetch/index.ts";
 import type { SourceNode, WorldNode } from "./nodes.ts";
@@ -18,7 +19,8 @@ export function fetchContext({ shop, options }: Pick<Session, "shop" | "options"
 }
 
 export function worldContext({ shop, options }: Pick<Session, "shop" | "options">, key: string): WorldContext {
-  return { ...fetchContext({ shop, options }, key), store: shop.store, emit: (event) => shop.emit({ ...event, key }) };
+  const { store, records } = shop;
+  return { ...fetchContext({ shop, options }, key), store, records, emit: (event) => shop.emit({ ...event, key }) };
 }
 
 /** @throws Problem of the fetcher or the world */
@@ -36,6 +38,27 @@ async function fetchSource(session: Session, node: SourceNode): Promise<StorePat
 async function makeWorld(session: Session, { key, world }: WorldNode): Promise<StorePath> {
   const { path } = await realiseWorld(worldContext(session, key), world);
   return path;
+}
+
+/**
+ * The directory of the root that a step is built in. A goal that is there does without it, so it may have been collected; then it
+ * is made again.
+ *
+ * @throws Problem of the world
+ */
+export async function buildRootOf(
+  session: Pick<Session, "shop" | "options">,
+  step: Step,
+  derivation: Derivation,
+): Promise<string> {
+  const { store } = session.shop;
+  const { buildRoot } = step.recipe;
+  if (buildRoot.kind === "host" || derivation.buildRoot.kind === "host") return "/";
+  const known = derivation.buildRoot.path;
+  if (pin(session.shop, [known]).length === 0) return store.physical(known);
+  const { path } = await realiseWorld(worldContext(session, step.key), buildRoot.world);
+  if (pin(session.shop, [path]).length > 0) throw collected(path);
+  return store.physical(path);
 }
 
 /** gc took it between the look-up and the use. */

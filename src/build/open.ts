@@ -3,6 +3,7 @@ import { Problem } from "../base/index.ts";
 import type { Graph } from "../recipe/index.ts";
 import { type BuilderContext, type Session, type Workshop } from "./context.ts";
 import { lookUpAll, plannedSteps, rebuiltSteps } from "./dryrun.ts";
+import { buildRootOf } from "./leaves.ts";
 import { logPath, readLog } from "./log.ts";
 import { openRecords } from "./records.ts";
 import { openRegistrar } from "./registrar.ts";
@@ -62,6 +63,8 @@ export function openBuilder(context: BuilderContext): Builder {
     },
     plan: async (graph) => plannedSteps(await look(graph)),
     whyRebuild: async (graph, goal) => rebuiltSteps(await look({ ...graph, goals: [goal] })),
+    buildRoot: ({ step, derivation }, signal) =>
+      buildRootOf({ shop, options: { ...LOOK_ONLY, ...(signal && { signal }) } }, step, derivation),
     readLog: (drv) => readLog(host.files, logPath(directories.log, drv)),
     recover,
     close: () => shop.slots.close(),

@@ -9,6 +9,7 @@ import { stepLabel } from "../recipe/index.ts";
 import { planSandbox } from "../sandbox/index.ts";
 import type { Resolved, Session } from "./context.ts";
 import { probeFailure } from "./failure.ts";
+import { buildRootOf } from "./leaves.ts";
 import { plain } from "./log.ts";
 import { mountsOf } from "./make.ts";
 import type { StepNode } from "./nodes.ts";
@@ -37,6 +38,7 @@ export async function probeOutput(
   const { buildRoot } = derivation;
   const [program, ...words] = probe.argv;
   const argv = [`${out}/${program ?? ""}`, ...words] as const;
+  const physical = await buildRootOf(session, node.step, derivation);
   const slot = shop.slots.take();
   const id = hashPart(out).slice(0, 8);
   const scratch = shop.slots.fresh(slot, id);
@@ -47,7 +49,7 @@ export async function probeOutput(
       hash: hashPart(out),
       name: derivation.name,
       system: derivation.system,
-      root: buildRoot.kind === "world" ? { ...buildRoot, physical: shop.store.physical(buildRoot.path) } : buildRoot,
+      root: buildRoot.kind === "world" ? { ...buildRoot, physical } : buildRoot,
       inputs: mountsOf(shop, [out]),
       outputs: {},
       scratch,

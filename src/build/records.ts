@@ -1,6 +1,6 @@
 /**
- * What the ledger keeps about builds: the last run of each derivation, the last derivation of each name, what probes said, and
- * which alternative was taken.
+ * What the ledger keeps about builds: the last run of each derivation, the last derivation of each name, what probes said,
+ * which alternative was taken, and what worlds came to.
  *
  * None of it decides what an output is: it is for receipts, expected times, `why-rebuild`, and for not asking the network twice.
  */
@@ -23,6 +23,7 @@ export const BUILD_MIGRATION: Migration = {
     `CREATE TABLE build_derivation(name TEXT PRIMARY KEY, derivation TEXT NOT NULL)`,
     `CREATE TABLE build_probe(out TEXT NOT NULL, probe TEXT NOT NULL, printed TEXT NOT NULL, PRIMARY KEY(out, probe)) WITHOUT ROWID`,
     `CREATE TABLE build_choice(alternatives TEXT PRIMARY KEY, choice TEXT NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID`,
+    `CREATE TABLE build_world(drv TEXT PRIMARY KEY, path TEXT NOT NULL) WITHOUT ROWID`,
   ],
 };
 
@@ -62,6 +63,9 @@ export interface Records {
   noteProbe(out: StorePath, probe: string, printed: string): void;
   choice(alternatives: string): Choice | undefined;
   noteChoice(alternatives: string, choice: Choice): void;
+  /** What the world of this derivation came to, also when it was collected since: its users may all be there without it. */
+  worldPath(drv: StorePath): StorePath | undefined;
+  noteWorld(drv: StorePath, path: StorePath): void;
 }
 
 export function openRecords(ledger: Ledger): Records {
@@ -123,6 +127,13 @@ export function openRecords(ledger: Ledger): Records {
     },
     noteChoice(alternatives, { choice, reason }) {
       ledger.statement("INSERT OR REPLACE INTO build_choice VALUES (?, ?, ?)").run(alternatives, choice, reason);
+    },
+    worldPath(drv) {
+      const row = ledger.statement("SELECT path FROM build_world WHERE drv = ?").get(drv);
+      return row === undefined ? undefined : parseStorePath(text(row, "path"));
+    },
+    noteWorld(drv, path) {
+      ledger.statement("INSERT OR REPLACE INTO build_world VALUES (?, ?)").run(drv, path);
     },
   };
 }

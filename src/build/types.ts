@@ -102,6 +102,8 @@ export interface Builder {
   plan(graph: Graph): Promise<readonly PlannedStep[]>;
   /** Against the last derivation built under the same name. */
   whyRebuild(graph: Graph, goal: string): Promise<readonly { readonly step: Step; readonly reasons: readonly Reason[] }[]>;
+  /** The directory of the build root a goal is for; a world that was collected is made again. @throws Problem of the world */
+  buildRoot(goal: StepResult, signal?: AbortSignal): Promise<string>;
   /** The kept log of a derivation. @throws Problem E_NO_LOG */
   readLog(drv: StorePath): string;
   /** Removes what dead processes left of their builds. Cheap when there is nothing; `build` does it too. */

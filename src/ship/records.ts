@@ -2,6 +2,7 @@
 import { isStorePath } from "../base/index.ts";
 import type { Ledger, Migration } from "../ledger/index.ts";
 import type { ReceiptFields } from "../receipt/index.ts";
+import type { Abi } from "../pkg/index.ts";
 import type { MadePackage } from "./plan.ts";
 
 export const SHIP_MIGRATION: Migration = {
@@ -52,4 +53,12 @@ export function readPackages(value: unknown): readonly MadePackage[] | undefined
     packages.push({ name, version, path, sha256 });
   }
   return packages;
+}
+
+export function readAbi(value: unknown): Abi | undefined {
+  if (!isRecord(value)) return undefined;
+  const { system, release, architecture, osVersion } = value;
+  if ((system !== "FreeBSD" && system !== "Linux") || typeof release !== "string" || typeof architecture !== "string")
+    return undefined;
+  return { system, release, architecture, ...(typeof osVersion === "number" && { osVersion }) };
 }

@@ -23,7 +23,7 @@ import {
 } from "../repository/index.ts";
 import type { Store } from "../store/index.ts";
 import { type Line, type MadePackage, packageKey, planLine, repositoryKey } from "./plan.ts";
-import { noteResult, readFields, readPackages, resultOf } from "./records.ts";
+import { noteResult, readAbi, readFields, readPackages, resultOf } from "./records.ts";
 import type { ShipReport, ShipRequest, StageName, StageReport } from "./types.ts";
 
 export interface ShipContext {
@@ -74,7 +74,7 @@ export async function ship(context: ShipContext, request: ShipRequest, emit: Emi
   for (const declaration of line.packages) {
     const output = built.outputs.get(declaration.source);
     if (output === undefined) throw new Error(`${declaration.source.name} was left out of the build`);
-    const packaged = await stage("package", () => packageStage(shipping, declaration, output));
+    const packaged = await stage("package", () => packageStage(shipping, declaration, output, built.builder));
     made.set(declaration, packaged.packages);
     final = packaged.fields;
   }
@@ -112,6 +112,7 @@ async function recipeStage(context: ShipContext, request: ShipRequest): Promise<
 
 interface Built {
   readonly outputs: ReadonlyMap<Buildable, StepResult>;
+  readonly builder: Builder;
   readonly fields: ReceiptFields;
 }
 
@@ -143,7 +144,7 @@ async function buildStage(shipping: Shipping, emit: Emit<BuildEvent>): Promise<O
       .map((step) => `${stepLabel(step.step)} -> ${step.outputs["out"] ?? Object.values(step.outputs).join(" ")}`)
       .join("; "),
     receipts: kept.map(({ name }) => name),
-    result: { outputs, fields: kept.at(-1)?.fields ?? {} },
+    result: { outputs, builder, fields: kept.at(-1)?.fields ?? {} },
   };
 }
 
@@ -165,6 +166,7 @@ async function packageStage(
   shipping: Shipping,
   declaration: PackageDeclaration<Buildable>,
   built: StepResult,
+  builder: Builder,
 ): Promise<Outcome<Packaged>> {
   const { context, project } = shipping;
   const { store, ledger, receipts } = context;
@@ -180,7 +182,7 @@ async function packageStage(
     });
   }
   const description = describePackage(declaration, recipe);
-  const abi = abiOf(context, built);
+  const abi = await abiOf(shipping, built, builder);
   const key = packageKey(description, output, abiString(abi));
   const before = readPackages(resultOf(ledger, key));
   const isThere = before !== undefined && before.every(({ path }) => store.isValid(path));
@@ -207,9 +209,17 @@ async function packageStage(
   };
 }
 
-/** The system a package is for is that of the root it was built in. */
-function abiOf({ host, store }: ShipContext, { derivation }: StepResult): Abi {
-  return abiOfSystem(host, derivation.buildRoot.kind === "world" ? store.physical(derivation.buildRoot.path) : "/");
+/** The system a package is for is that of the root it was built in; remembered, because a world may be collected. */
+async function abiOf({ context, request }: Shipping, built: StepResult, builder: Builder): Promise<Abi> {
+  const { host, ledger } = context;
+  const { buildRoot } = built.derivation;
+  if (buildRoot.kind === "host") return abiOfSystem(host, "/");
+  const key = `abi ${buildRoot.path}`;
+  const known = readAbi(resultOf(ledger, key));
+  if (known !== undefined) return known;
+  const abi = abiOfSystem(host, await builder.buildRoot(built, request.signal));
+  noteResult(ledger, key, abi, context.now());
+  return abi;
 }
 
 async function makePackages(

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { type Host, localHost } from "../../host/index.ts";
 import { openLedger } from "../../ledger/index.ts";
 import { openStore, type Store, STORE_MIGRATION } from "../../store/index.ts";
+import { BUILD_MIGRATION, openRecords } from "../records.ts";
 import type { WorldContext, WorldEvent } from "../world/index.ts";
 import type { FetchContext } from "./index.ts";
 
@@ -23,7 +24,7 @@ export function openFetchBench(host: Host = localHost()): FetchBench {
   const root = mkdtempSync(`${tmpdir()}/garth-fetch-`);
   const state = `${root}/frx/var/garth`;
   host.files.makeDirectory(state, { parents: true });
-  const ledger = openLedger(`${state}/garth.db`, [STORE_MIGRATION]);
+  const ledger = openLedger(`${state}/garth.db`, [STORE_MIGRATION, BUILD_MIGRATION]);
   const store = openStore({ host, ledger, storeDirectory: `${root}/frx/store`, stateDirectory: state, now: Date.now });
   const events: WorldEvent[] = [];
   const distfiles = `${state}/distfiles`;
@@ -40,6 +41,7 @@ export function openFetchBench(host: Host = localHost()): FetchBench {
       environment: process.env,
       ...changes,
       store,
+      records: openRecords(ledger),
     }),
     [Symbol.dispose]() {
       store.close();

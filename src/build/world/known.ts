@@ -22,8 +22,11 @@ export function madeBefore(context: Reader, world: WorldSource, lock: WorldLock)
   return context.store.realisation(derivationPath(worldIdentity(world, lock, context.system)))?.["out"];
 }
 
-/** The world's path, when its lock answers and it was made before and is valid. Reads one file, runs nothing. */
-export function knownWorldPath(context: Reader, world: WorldSource): StorePath | undefined {
+/** The world's path, when its lock answers and it was made before. It may be gone from the store. Reads one file, runs nothing. */
+export function knownWorldPath(context: Reader & Pick<WorldContext, "records">, world: WorldSource): StorePath | undefined {
   const lock = readLock(context, world);
-  return lock !== undefined && lockAnswers(lock, world, context.system) ? madeBefore(context, world, lock) : undefined;
+  if (lock === undefined || !lockAnswers(lock, world, context.system)) return undefined;
+  return (
+    madeBefore(context, world, lock) ?? context.records.worldPath(derivationPath(worldIdentity(world, lock, context.system)))
+  );
 }

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { localHost } from "../../host/index.ts";
 import { derivationPath, derivationText, type WorldSource } from "../../recipe/index.ts";
-import { namePart } from "../../base/index.ts";
+import { namePart, storePath } from "../../base/index.ts";
 import { worldIdentity, type WorldLock, writeLock } from "../../world/index.ts";
 import { type FetchBench, openFetchBench } from "../fetch/testing.ts";
 import { knownWorldPath, realiseWorld } from "./index.ts";
@@ -91,6 +91,18 @@ test("a world that was made is known from its lock, and nothing is started", asy
     expect(await realiseWorld(context, { ...world, policy })).toEqual({ path: path ?? "/frx/store/", changed: [] });
   }
   expect(bench.events).toEqual([]);
+});
+
+test("a world that was made and collected since is still known, and is made again for who needs it", async () => {
+  using bench = openFetchBench();
+  writeFileSync(`${bench.root}/debian.lock`, writeLock(LOCK));
+  const world = worldIn(bench);
+  const context = contextOf(bench);
+  const path = storePath({ kind: "flat", sha256: "0".repeat(64), references: [] }, "world-test");
+  context.records.noteWorld(derivationPath(worldIdentity(world, LOCK, "x86_64-linux")), path);
+  expect(context.store.isValid(path)).toBe(false);
+  expect(knownWorldPath(context, world)).toBe(path);
+  await expect(realiseWorld(context, world)).rejects.toThrow("something was started");
 });
 
 describe("a machine that cannot make worlds", () => {

@@ -63,6 +63,7 @@ async function make(context: WorldContext, world: WorldSource, lock: WorldLock, 
     return (await context.store.register({ drv, outputs }))["out"]?.path;
   });
   if (path === undefined) throw new Error("the store registered no output");
+  context.records.noteWorld(drv, path);
   context.emit({ kind: "world-finished", path });
   return path;
 }

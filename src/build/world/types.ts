@@ -2,6 +2,7 @@
 import type { Emit, StorePath } from "../../base/index.ts";
 import type { Store } from "../../store/index.ts";
 import type { FetchContext, FetchEvent } from "../fetch/index.ts";
+import type { Records } from "../records.ts";
 import type { BuildEvent } from "../types.ts";
 
 type Unkeyed<E> = E extends unknown ? Omit<E, "key"> : never;
@@ -14,6 +15,7 @@ export type WorldEvent =
 export interface WorldContext extends Omit<FetchContext, "emit" | "store"> {
   /** Scratch and store must be on one file system. */
   readonly store: Pick<Store, "addText" | "isValid" | "realisation" | "register" | "temporaryDirectory">;
+  readonly records: Pick<Records, "worldPath" | "noteWorld">;
   readonly emit: Emit<WorldEvent>;
 }
 

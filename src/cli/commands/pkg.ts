@@ -1,6 +1,5 @@
 /** garth pkg: packages from outputs, and what is in one. */
 import { formatSize, Problem } from "../../base/index.ts";
-import type { StepResult } from "../../build/index.ts";
 import type { Garth } from "../../app/index.ts";
 import type { PackageFields } from "../../pkg/index.ts";
 import type { Context, Given, Handler } from "../command.ts";
@@ -16,12 +15,6 @@ async function declaredFields(garth: Garth, ref: string, name: string): Promise<
   return found?.kind === "package" ? found.value : {};
 }
 
-/** A package is for the system that its build root is: a world, or this machine. */
-function rootOf(garth: Garth, built: StepResult): string {
-  const { buildRoot } = built.derivation;
-  return buildRoot.kind === "world" ? garth.store.physical(buildRoot.path) : "/";
-}
-
 export const create: Handler = async (context, given) => {
   const garth = await context.garth();
   const [{ abiOfSystem, createPackages }, { describePackage }] = await Promise.all([garth.repository(), garth.pkg()]);
@@ -29,7 +22,8 @@ export const create: Handler = async (context, given) => {
   const jobs = jobsOf(given, settings.jobs);
   const { graph, named } = await garth.goals(given.arguments);
   const options = { jobs, keepFailed: false, rebuild: false, check: false, dryRun: false, signal: context.signal };
-  const result = await garth.builder(await context.progress()).build(graph, options);
+  const builder = garth.builder(await context.progress());
+  const result = await builder.build(graph, options);
   const directory = absolute(context, given.text("out") ?? ".");
   garth.host.files.makeDirectory(directory, { parents: true });
   const created = [];
@@ -47,7 +41,8 @@ export const create: Handler = async (context, given) => {
       });
     }
     const description = describePackage(fields, built.step.recipe);
-    const abi = abiOfSystem(garth.host, rootOf(garth, built));
+    // A package is for the system that its build root is: a world, or this machine.
+    const abi = abiOfSystem(garth.host, await builder.buildRoot(built, context.signal));
     created.push(...(await createPackages(garth.host, garth.store, { description, output, abi, directory })));
   }
   const rows = created.map(({ file, sizeBytes }) => [formatSize(sizeBytes), file]);
