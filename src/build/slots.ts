@@ -132,7 +132,8 @@ export function openSlots(context: SlotsContext): Slots {
     close() {
       if (undo.size === 0) return;
       host.files.removeTree(own);
-      ledger.transaction(() => {
+      // Not waiting for the disk: what is undone twice is undone.
+      ledger.quickTransaction(() => {
         for (const [slot, id] of undo) {
           if (slot.identity.kind === "drop") ledger.release(buildUserLease(slot.identity), owner);
           ledger.forgetUndo(id);

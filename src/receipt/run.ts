@@ -12,7 +12,7 @@ export interface Receipt {
 }
 
 export interface Receipts {
-  /** Keeps it under its name (writing the same again changes nothing but the time) and returns the name. */
+  /** Keeps it under its name, once however often it is kept, and returns the name. */
   keep(stage: string, subject: string, fields: ReceiptFields): string;
   /** Newest first. */
   list(): readonly Receipt[];
@@ -55,8 +55,11 @@ export function openReceipts(host: Host, directory: string): Receipts {
   return {
     keep: (stage, subject, fields) => {
       const name = `${stage}-${subject}-${sha256(renderReceipt(fields)).slice(0, 12)}`;
+      const file = `${directory}/${name}.txt`;
+      // The JSON is written second, so where it is both are.
+      if (host.files.exists(`${file}.json`)) return name;
       host.files.makeDirectory(directory, { parents: true });
-      writeReceiptFile(host, `${directory}/${name}.txt`, fields);
+      writeReceiptFile(host, file, fields);
       return name;
     },
     list,

@@ -38,6 +38,8 @@ async function askedFor(garth: Garth, given: Given): Promise<Asked> {
 
 export const build: Handler = async (context, given) => {
   const garth = await context.garth();
+  // What sandboxes share takes as long to make as the project to read; a failure comes again where the first one is run.
+  if (!given.flag("dry-run")) garth.sandbox.prepare().catch(() => undefined);
   const { settings } = await garth.settings();
   const jobs = jobsOf(given, settings.jobs);
   const { graph, named } = await askedFor(garth, given);
@@ -57,24 +59,21 @@ export const build: Handler = async (context, given) => {
   const goals = named.map(({ ref, name, key }) => {
     const goal = result.goals.get(key);
     if (goal === undefined) throw new Error(`the builder left out ${ref}`);
-    const fields = garth.buildReceipt(goal);
-    const receipt = garth.receipts.keep("build", label(goal.step), fields);
-    return { ref, name, goal, fields, receipt };
+    // What was there already has its receipt from when it was built.
+    if (goal.how === "built") garth.receipts.keep("build", label(goal.step), garth.buildReceipt(goal));
+    return { ref, name, goal };
   });
   linkOutputs(context, given, garth, goals);
   const copy = receiptFile(context, given);
   const last = goals.at(-1);
-  if (copy !== undefined && last !== undefined) garth.writeReceipt(copy, last.fields);
+  if (copy !== undefined && last !== undefined) garth.writeReceipt(copy, garth.buildReceipt(last.goal));
   return {
-    data: goals.map(({ ref, goal, fields, receipt }) => ({
-      ref,
-      drv: goal.drv,
-      outputs: goal.outputs,
-      how: goal.how,
-      log: goal.logFile,
-      receipt,
-      fields,
-    })),
+    get data() {
+      return goals.map(({ ref, goal }) => {
+        const { drv, outputs, how, logFile: log } = goal;
+        return { ref, drv, outputs, how, log, fields: garth.buildReceipt(goal) };
+      });
+    },
     text: () => goals.flatMap(({ goal }) => Object.values(goal.outputs)).join("\n"),
     pass: goals.map(({ name }) => name).join(" "),
   };
@@ -173,8 +172,7 @@ async function derivationOf(context: Context, garth: Garth, text: string): Promi
   const { graph, named } = await garth.goals([text]);
   const wanted = new Set(named.map(({ key }) => key));
   const steps = await garth.builder(await context.progress()).plan(graph);
-  const labels = new Set(graph.steps.filter((step) => wanted.has(step.key)).map(label));
-  const step = steps.find((one) => labels.has(`${one.name}-${one.version}`) && one.drv !== undefined);
+  const step = steps.find(({ key, drv }) => wanted.has(key) && drv !== undefined);
   if (step?.drv !== undefined) return step.drv;
   throw new Problem({
     code: "E_NO_DERIVATION",
