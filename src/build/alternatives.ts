@@ -9,7 +9,7 @@ import { type Graph, type Step, stepLabel } from "../recipe/index.ts";
 import type { Workshop } from "./context.ts";
 import { knownFetchPath, realiseFetch } from "./fetch/index.ts";
 import { fetchContext } from "./leaves.ts";
-import type { BuildOptions } from "./types.ts";
+import type { BuildEvent, BuildOptions } from "./types.ts";
 
 /** Key of each group that has alternatives -> the choice taken. @throws Problem E_NO_ALTERNATIVE, E_INTERRUPTED */
 export async function chooseAlternatives(
@@ -32,19 +32,18 @@ async function choose(shop: Workshop, group: Step, choices: readonly Step[], opt
   );
   const known = choices[before];
   if (known !== undefined && remembered !== undefined) {
-    tell(shop, group, choices, before, remembered.reason);
+    tell(shop, group, choices, before, { reasons: remembered.reason.split("\n"), remembered: true });
     return known;
   }
   const reasons: string[] = [];
   for (const [at, choice] of choices.entries()) {
     const refused = await whyNot(shop, group, choice, options);
     if (refused !== undefined) {
-      reasons.push(`${stepLabel(choice)}: ${refused}`);
+      reasons.push(...refused.map((line) => `${stepLabel(choice)}: ${line}`));
       continue;
     }
-    const reason = reasons.join("; ");
-    shop.records.noteChoice(group.key, { choice: identityOf(group, choice, at), reason });
-    tell(shop, group, choices, at, reason);
+    shop.records.noteChoice(group.key, { choice: identityOf(group, choice, at), reason: reasons.join("\n") });
+    tell(shop, group, choices, at, { reasons, remembered: false });
     return choice;
   }
   throw new Problem({
@@ -60,15 +59,17 @@ function identityOf(group: Step, choice: Step, at: number): string {
   return at === 0 ? `${group.key}/first` : choice.key;
 }
 
-function tell(shop: Workshop, group: Step, choices: readonly Step[], at: number, reason: string): void {
+type Told = Pick<Extract<BuildEvent, { readonly kind: "alternative" }>, "reasons" | "remembered">;
+
+function tell(shop: Workshop, group: Step, choices: readonly Step[], at: number, told: Told): void {
   const took = choices[at];
   if (at === 0 || took === undefined) return;
   const insteadOf = choices.slice(0, at).map(stepLabel);
-  shop.emit({ kind: "alternative", key: group.key, took: stepLabel(took), insteadOf, reason });
+  shop.emit({ kind: "alternative", key: group.key, took: stepLabel(took), insteadOf, ...told });
 }
 
 /** undefined when all its sources are there now. */
-async function whyNot(shop: Workshop, group: Step, choice: Step, options: BuildOptions): Promise<string | undefined> {
+async function whyNot(shop: Workshop, group: Step, choice: Step, options: BuildOptions): Promise<readonly string[] | undefined> {
   const context = fetchContext({ shop, options }, group.key);
   for (const fetch of Object.values(choice.recipe.sources)) {
     const known = knownFetchPath(context, fetch);
@@ -76,8 +77,9 @@ async function whyNot(shop: Workshop, group: Step, choice: Step, options: BuildO
     try {
       await realiseFetch(context, fetch);
     } catch (error) {
-      if (!(error instanceof Problem) || error.exit === 130) throw error;
-      return [error.message, ...error.details].join("; ");
+      if (!(error instanceof Problem) || error.exit === 130 || error.code === "E_NO_SPACE") throw error;
+      // Of a fetch the places say it all, one by one.
+      return error.details.length > 0 ? error.details : [error.message];
     }
   }
   return undefined;

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
-import { alternatives, fetchurl, hostView, localTree, script } from "../recipe/index.ts";
+import { alternatives, fetchurl, hostView, instantiate, localTree, script } from "../recipe/index.ts";
 import { buildReceipt } from "./index.ts";
 import { type Bench, openBench, problemOf, tiny } from "./testing.ts";
 
@@ -127,12 +127,8 @@ describe("building", () => {
     const again = await outOf(recipe);
     expect(again.read("file")).toBe("two");
     expect(bench.started()).toEqual(["reads", "reads"]);
-    const reasons = (
-      await bench.builder.plan(
-        (await import("../recipe/index.ts")).instantiate(recipe, { system: bench.host.system, directory: bench.root }),
-      )
-    ).map(({ state }) => state);
-    expect(reasons).toEqual(["present"]);
+    const planned = await bench.builder.plan(instantiate(recipe, { system: bench.host.system, directory: bench.root }));
+    expect(planned.map(({ state }) => state)).toEqual(["present"]);
   });
 });
 
@@ -291,11 +287,16 @@ describe("alternatives", () => {
     const { goal } = await outOf(either);
     expect(goal.chosen).toBe("either-1");
     const event = bench.events.find((one) => one.kind === "alternative");
-    expect(event).toMatchObject({ took: "either-1", insteadOf: ["either-2"] });
+    const missing = `file://${bench.root}/missing`;
+    const reasons = [`either-2: ${missing}: there is no such file`];
+    expect(event).toMatchObject({ took: "either-1", insteadOf: ["either-2"], reasons, remembered: false });
     fs.writeFileSync(`${bench.root}/missing`, "foo");
     bench.forget();
     expect((await outOf(either)).goal.chosen).toBe("either-1");
     expect(bench.events.filter((one) => one.kind.startsWith("fetch"))).toEqual([]);
+    expect(bench.events.find((one) => one.kind === "alternative")).toMatchObject({ reasons, remembered: true });
+    const graph = instantiate(either, { system: bench.host.system, directory: bench.root });
+    expect((await bench.builder.plan(graph)).map(({ key, drv }) => [key, drv])).toEqual([[graph.goals[0] ?? "", goal.drv]]);
     expect((await outOf(either, { retryAlternatives: true })).goal.chosen).toBe("either-2");
   });
 });

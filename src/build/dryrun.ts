@@ -22,6 +22,7 @@ export function plannedSteps(session: Session): readonly PlannedStep[] {
     const { name, version } = node.step.recipe;
     const resolved = state === "waits" ? undefined : session.resolved.get(node.key);
     return {
+      key: node.key,
       name,
       version,
       state,

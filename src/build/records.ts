@@ -43,7 +43,7 @@ export interface LastBuild {
 export interface Choice {
   /** Digest of the recipe that was taken. */
   readonly choice: string;
-  /** Why those before it were not. */
+  /** Why those before it were not; several lines. */
   readonly reason: string;
 }
 

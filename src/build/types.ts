@@ -47,6 +47,8 @@ export interface BuildResult {
 
 /** `--dry-run`: what is known before anything is built. Where an input is not built yet, its derivation is not known either. */
 export interface PlannedStep {
+  /** Of the graph's step. */
+  readonly key: string;
   readonly name: string;
   readonly version: string;
   readonly state: "present" | "build" | "waits";
@@ -76,7 +78,10 @@ export type BuildEvent =
       readonly key: string;
       readonly took: string;
       readonly insteadOf: readonly string[];
-      readonly reason: string;
+      /** Why those were not taken, one place or problem a line. */
+      readonly reasons: readonly string[];
+      /** It was chosen by an earlier build. */
+      readonly remembered: boolean;
     }
   | { readonly kind: "world-started"; readonly key: string; readonly name: string; readonly packages: number }
   | { readonly kind: "world-changed"; readonly key: string; readonly lines: readonly string[] }

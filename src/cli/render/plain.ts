@@ -8,6 +8,16 @@ export interface PlainOptions {
   readonly verbose: boolean;
 }
 
+type Alternative = Extract<BuildEvent, { readonly kind: "alternative" }>;
+
+/** When it is chosen, the places that were missed have been told one by one just before. */
+function alternativeLines({ took, insteadOf, reasons, remembered }: Alternative, { verbose }: PlainOptions): readonly string[] {
+  const line = `took     ${took} instead of ${insteadOf.join(", ")}`;
+  if (!remembered) return [`${line}, whose sources cannot be had`];
+  if (!verbose) return [];
+  return [`${line}, as before (--retry-alternatives tries again)`, ...reasons.map((reason) => `         ${harmless(reason)}`)];
+}
+
 /** Turns events into lines; it remembers the labels of steps. */
 export function plainLines(options: PlainOptions): (event: BuildEvent) => readonly string[] {
   const labels = new Map<string, string>();
@@ -29,7 +39,7 @@ export function plainLines(options: PlainOptions): (event: BuildEvent) => readon
       case "fetch-failed":
         return [`missed   ${event.from}: ${harmless(event.reason)}`];
       case "alternative":
-        return [`took     ${event.took} instead of ${event.insteadOf.join(", ")}: ${harmless(event.reason)}`];
+        return alternativeLines(event, options);
       case "world-started":
         return [`world    ${event.name}, ${event.packages} packages`];
       case "world-changed":

@@ -43,6 +43,22 @@ const story: readonly BuildEvent[] = [
   { kind: "failed", key: "k-png", code: "E_LIMIT", message: "the build ran longer than 1s" },
   { kind: "kept", key: "k-png", directory: "/tmp/kept", enter: "sh /tmp/kept/enter.sh" },
   { kind: "cancelled", key: "k-view" },
+  {
+    kind: "alternative",
+    key: "k-png",
+    took: "libpng-1.6",
+    insteadOf: ["libpng-1.7"],
+    reasons: ["libpng-1.7: https://one.example/: 404"],
+    remembered: false,
+  },
+  {
+    kind: "alternative",
+    key: "k-old",
+    took: "old-1",
+    insteadOf: ["old-2"],
+    reasons: ["old-2: https://one.example/: 404", "old-2: https://two.example/: refused"],
+    remembered: true,
+  },
 ];
 
 function golden(name: string, text: string): void {
