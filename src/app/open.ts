@@ -3,7 +3,7 @@ import { type Builder, BUILD_MIGRATION, buildReceipt, openBuilder } from "../bui
 import { loadSettings } from "../config/index.ts";
 import { localHost } from "../host/index.ts";
 import { type Ledger, openLedger } from "../ledger/index.ts";
-import { loadProject, resolveGoals } from "../project/index.ts";
+import { loadProject, type Project, resolveGoals } from "../project/index.ts";
 import { openReceipts, writeReceiptFile } from "../receipt/index.ts";
 import { openSandbox, type Sandbox } from "../sandbox/index.ts";
 import { openShip, SHIP_MIGRATION } from "../ship/index.ts";
@@ -40,6 +40,15 @@ export function openGarth(options: OpenOptions): Garth {
     }
     return store;
   };
+  let toldUnchecked = false;
+  const loadToBuild = async (file: string | undefined): Promise<Project> => {
+    const project = await garth.loadProject(file);
+    if (project.typeCheck === "absent" && !toldUnchecked) {
+      toldUnchecked = true;
+      options.onUnchecked?.(project.file);
+    }
+    return project;
+  };
   const openedSandbox = (): Sandbox => (sandbox ??= openSandbox(host));
 
   const garth: Garth = {
@@ -73,11 +82,11 @@ export function openGarth(options: OpenOptions): Garth {
     },
     ship: (emit) => {
       const parts = { host, store: openedStore(), ledger: openedLedger(), receipts, repositories: places.repositories };
-      const { builder, loadProject: load } = garth;
-      return openShip({ ...parts, system, now, builder, loadProject: load }, emit);
+      const { builder } = garth;
+      return openShip({ ...parts, system, now, builder, loadProject: loadToBuild }, emit);
     },
     loadProject: (file) => loadProject(host, { file, workingDirectory, cacheDirectory: `${places.state}/cache` }),
-    goals: (refs) => resolveGoals(host, (file) => garth.loadProject(file), refs, system),
+    goals: (refs) => resolveGoals(host, loadToBuild, refs, system),
     buildReceipt: (result) => buildReceipt(result, openedStore()),
     writeReceipt: (file, fields) => writeReceiptFile(host, file, fields),
     setAsideLedger: () => {

@@ -23,6 +23,7 @@ export function plannedSteps(session: Session): readonly PlannedStep[] {
     const resolved = state === "waits" ? undefined : session.resolved.get(node.key);
     return {
       key: node.key,
+      label: stepLabel(node.step),
       name,
       version,
       state,

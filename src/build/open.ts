@@ -50,7 +50,7 @@ export function openBuilder(context: BuilderContext): Builder {
     async build(graph, options) {
       if (options.dryRun) {
         const missing = plannedSteps(await look(graph)).filter(({ state }) => state !== "present");
-        if (missing.length > 0) throw wouldBuild(missing.map(({ name, version }) => `${name}-${version}`));
+        if (missing.length > 0) throw wouldBuild(missing.map(({ label }) => label));
       }
       await recover();
       for (let restarts = 0; ; restarts += 1) {

@@ -49,6 +49,8 @@ export interface BuildResult {
 export interface PlannedStep {
   /** Of the graph's step. */
   readonly key: string;
+  /** Name and version. */
+  readonly label: string;
   readonly name: string;
   readonly version: string;
   readonly state: "present" | "build" | "waits";

@@ -63,7 +63,8 @@ export function openContext(options: Given): Opened {
   };
 }
 
-async function open({ root, env, workingDirectory }: Context): Promise<Garth> {
+async function open({ root, env, workingDirectory, note }: Context): Promise<Garth> {
   const { openGarth } = await import("../app/index.ts");
-  return openGarth({ root, env, workingDirectory });
+  const onUnchecked = (file: string) => note(`${file}: types not checked: there is no compiler here (npm ci brings it)`);
+  return openGarth({ root, env, workingDirectory, onUnchecked });
 }

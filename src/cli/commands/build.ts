@@ -18,8 +18,8 @@ export function jobsOf(given: Given, configured: number): number {
   throw usageProblem(`--jobs ${text}: expected a whole number from 1`, "one job is one build at a time");
 }
 
-function label(step: Step): string {
-  return `${step.recipe.name}-${step.recipe.version}`;
+function label({ recipe: { name, version } }: Step): string {
+  return version === "" ? name : `${name}-${version}`;
 }
 
 interface Asked {
@@ -106,7 +106,7 @@ function plannedText(step: PlannedStep): string {
   const files = Object.entries(step.plan).map(
     ([file, content]) => `    --- ${file}\n${content.trimEnd().replaceAll(/^/gm, "    ")}`,
   );
-  return [`${step.state.padEnd(8)} ${step.name}-${step.version}${expected}`, ...reasonLines(step.reasons), ...files].join("\n");
+  return [`${step.state.padEnd(8)} ${step.label}${expected}`, ...reasonLines(step.reasons), ...files].join("\n");
 }
 
 function reasonLines(reasons: readonly Reason[]): readonly string[] {
@@ -189,7 +189,7 @@ export const show: Handler = async (context, given) => {
     throw new Problem({
       code: "E_NO_SUCH_ITEM",
       message: `${drv} is not in the store`,
-      hint: "it was never built here",
+      hint: "it was collected, or never built here",
       exit: 2,
     });
   }
