@@ -15,7 +15,7 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 
 /** Opens nothing yet but the door to this machine; everything else is opened when it is first asked for. */
 export function openGarth(options: OpenOptions): Garth {
-  const { env, workingDirectory } = options;
+  const { env, workingDirectory, home } = options;
   const host = localHost();
   const { system, isRoot } = host;
   const places = placesFor({ root: options.root, env, isRoot, system, workingDirectory });
@@ -85,7 +85,13 @@ export function openGarth(options: OpenOptions): Garth {
       const { builder } = garth;
       return openShip({ ...parts, system, now, builder, loadProject: loadToBuild }, emit);
     },
-    loadProject: (file) => loadProject(host, { file, workingDirectory, cacheDirectory: `${places.state}/cache` }),
+    loadProject: (file) =>
+      loadProject(host, {
+        file,
+        workingDirectory,
+        cacheDirectory: `${places.state}/cache`,
+        ...(home === undefined ? {} : { home }),
+      }),
     goals: (refs) => resolveGoals(host, loadToBuild, refs, system),
     buildReceipt: (result) => buildReceipt(result, openedStore()),
     writeReceipt: (file, fields) => writeReceiptFile(host, file, fields),

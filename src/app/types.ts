@@ -16,6 +16,8 @@ export interface OpenOptions {
   readonly root?: string | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly workingDirectory: string;
+  /** The checkout this Garth runs from: Garth's types and the compiler are there, for checking project files. */
+  readonly home?: string;
   /** Told once, of the first project file whose types were not checked, because there is no compiler beside the program. */
   readonly onUnchecked?: (file: string) => void;
 }

@@ -1,4 +1,5 @@
 /** What a running command has around it: opened at its first need, closed at its end. */
+import { resolve } from "node:path";
 import type { Garth } from "../app/index.ts";
 import type { Context, Given } from "./command.ts";
 import { onInterrupt } from "./interrupt.ts";
@@ -35,7 +36,7 @@ export function openContext(options: Given): Opened {
       process.exit(130);
     },
   );
-  const home = env["GARTH_HOME"] ?? new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
+  const home = resolve(env["GARTH_HOME"] ?? new URL("../..", import.meta.url).pathname);
   const context: Context = {
     env,
     home,
@@ -63,8 +64,8 @@ export function openContext(options: Given): Opened {
   };
 }
 
-async function open({ root, env, workingDirectory, note }: Context): Promise<Garth> {
+async function open({ root, env, home, workingDirectory, note }: Context): Promise<Garth> {
   const { openGarth } = await import("../app/index.ts");
   const onUnchecked = (file: string) => note(`${file}: types not checked: there is no compiler here (npm ci brings it)`);
-  return openGarth({ root, env, workingDirectory, onUnchecked });
+  return openGarth({ root, env, home, workingDirectory, onUnchecked });
 }

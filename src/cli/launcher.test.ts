@@ -42,7 +42,7 @@ function launch(...words: readonly string[]) {
 
 test("makes a bundle at the first start and uses it at the next", () => {
   expect(launch("a", "b c")).toEqual({ status: 0, stdout: `one ${home} a b c`, stderr: "" });
-  expect(readdirSync(join(home, ".cache/garth")).toSorted()).toEqual(["main.js", "main.js.jsc"]);
+  expect(readdirSync(join(home, ".cache/garth")).toSorted()).toEqual(["garth"]);
   // Had it read the source, it would fail.
   source("this is not a program", -60);
   expect(launch().stdout).toBe(`one ${home}`);
@@ -65,7 +65,7 @@ test("sources that do not build are told by Bun, and leave the former bundle alo
   const said = launch();
   expect(said.status).toBe(1);
   expect(said.stderr).toContain("main.ts:1");
-  expect(readdirSync(join(home, ".cache/garth")).toSorted()).toEqual(["main.js", "main.js.jsc"]);
+  expect(readdirSync(join(home, ".cache/garth")).toSorted()).toEqual(["garth"]);
 });
 
 test("many at once all run, and leave nothing behind", async () => {
@@ -74,7 +74,7 @@ test("many at once all run, and leave nothing behind", async () => {
     expect(await new Response(child.stdout).text()).toBe(`one ${home} \n`);
     expect(await child.exited).toBe(0);
   }
-  expect(readdirSync(join(home, ".cache/garth")).toSorted()).toEqual(["main.js", "main.js.jsc"]);
+  expect(readdirSync(join(home, ".cache/garth")).toSorted()).toEqual(["garth"]);
 });
 
 test("the exit status and signals are the program's own", async () => {

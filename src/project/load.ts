@@ -19,7 +19,7 @@ const PROGRAM = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
 export async function loadProject(host: Host, request: LoadRequest): Promise<Project> {
   const file = findProjectFile(host, request.file, request.workingDirectory);
   const sources = readSources(host, file);
-  const types = startTypeCheck(host, PROGRAM, sources, request.cacheDirectory);
+  const types = startTypeCheck(host, request.home ?? PROGRAM, sources, request.cacheDirectory);
   let exported: Readonly<Record<string, unknown>>;
   try {
     exported = await evaluate(file);

@@ -32,6 +32,8 @@ export interface LoadRequest {
   readonly file: string | undefined;
   /** What a relative `file` is relative to. */
   readonly workingDirectory: string;
+  /** The checkout that holds Garth's own types and the compiler. Default: where this file is, which a compiled program cannot say. */
+  readonly home?: string;
   /** Remembers which files were type-checked. Made when it is not there; may be removed at any time. */
   readonly cacheDirectory: string;
 }

@@ -33,9 +33,10 @@ function decodeFile(text: string): string {
   return text.startsWith("file://") ? decodeURIComponent(text.slice("file://".length)) : text;
 }
 
-/**
- * Garth's `src`, or the one file of a bundle. Read from a stack: in a bundle `import.meta.url` is what it was when that was made.
- */
+/** Where the files of a compiled program are; nothing else is there. */
+const COMPILED = "/$bunfs/";
+
+/** Garth's `src`, read from a stack: it is right however the program was started. */
 let own: { readonly file: string; readonly directory: string | undefined } | undefined;
 
 function ownPlace(): NonNullable<typeof own> {
@@ -46,6 +47,7 @@ function ownPlace(): NonNullable<typeof own> {
 }
 
 function isOwn(file: string): boolean {
+  if (file.startsWith(COMPILED)) return true;
   own ??= ownPlace();
   if (file === own.file) return true;
   return own.directory !== undefined && file.startsWith(own.directory) && !file.endsWith(".test.ts");
