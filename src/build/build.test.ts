@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
+import { problemOf } from "../base/testing.ts";
 import { alternatives, fetchurl, hostView, instantiate, localTree, script } from "../recipe/index.ts";
 import { buildReceipt } from "./index.ts";
-import { type Bench, openBench, problemOf, tiny } from "./testing.ts";
+import { type Bench, openBench, tiny } from "./testing.ts";
 
 let bench: Bench;
 beforeAll(() => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
+import { problemOf } from "../base/testing.ts";
 import { type Buildable, instantiate } from "../recipe/index.ts";
-import { type Bench, openBench, problemOf, tiny } from "./testing.ts";
+import { type Bench, openBench, tiny } from "./testing.ts";
 
 let bench: Bench;
 beforeAll(() => {

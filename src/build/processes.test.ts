@@ -3,8 +3,9 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { createInterface } from "node:readline";
+import { problemOf } from "../base/testing.ts";
 import type { BuildEvent } from "./index.ts";
-import { type Bench, openBench, problemOf, tiny } from "./testing.ts";
+import { type Bench, openBench, tiny } from "./testing.ts";
 
 let bench: Bench;
 beforeAll(() => {

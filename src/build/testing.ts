@@ -1,7 +1,6 @@
 /** A whole Garth on a directory of its own, for tests that build for real: host, ledger, store, sandbox, builder. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { Problem } from "../base/index.ts";
 import { type Host, localHost } from "../host/index.ts";
 import { type Ledger, openLedger } from "../ledger/index.ts";
 import { type Buildable, hostView, instantiate, script, type ScriptOptions } from "../recipe/index.ts";
@@ -89,14 +88,4 @@ export function openBench(options: BenchOptions = {}): Bench {
 /** A script in a view of the host. */
 export function tiny(name: string, text: string, options: Partial<ScriptOptions> = {}) {
   return script({ name, script: text, buildRoot: hostView(), ...options });
-}
-
-export async function problemOf(work: Promise<unknown>): Promise<Problem> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("it was expected to fail");
 }

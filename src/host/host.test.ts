@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import fc from "fast-check";
-import { Problem } from "../base/index.ts";
+import { problemOf } from "../base/testing.ts";
 import { isErrno, localHost, replayLine, shellQuote } from "./index.ts";
 
 const host = localHost();
@@ -11,16 +11,6 @@ beforeAll(() => {
   directory = fs.mkdtempSync(`${tmpdir()}/garth-host-`);
 });
 afterAll(() => host.files.removeTree(directory));
-
-async function problemOf(work: Promise<unknown>): Promise<Problem> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("it was expected to fail");
-}
 
 describe("commands", () => {
   test("the environment is clean and stdin is closed", async () => {

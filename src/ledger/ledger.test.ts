@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
-import { Problem } from "../base/index.ts";
+import { thrownProblem } from "../base/testing.ts";
 import { ledgerFiles, openLedger, type Ledger, type Migration } from "./index.ts";
 
 const THINGS: Migration = { room: "things", steps: ["CREATE TABLE thing(id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT"] };
@@ -22,16 +22,6 @@ function using<T>(work: (ledger: Ledger) => T, migrations: readonly Migration[] 
   } finally {
     ledger.close();
   }
-}
-
-function problemOf(work: () => unknown): Problem {
-  try {
-    work();
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("no problem came");
 }
 
 const insert = (ledger: Ledger, name: string): number => ledger.statement("INSERT INTO thing(name) VALUES (?)").run(name);
@@ -65,7 +55,7 @@ describe("opening", () => {
 
   test("a newer database is refused and left alone", () => {
     using(() => {}, [MORE]);
-    expect(problemOf(() => using(() => {}, [THINGS])).code).toBe("E_LEDGER_NEWER");
+    expect(thrownProblem(() => using(() => {}, [THINGS])).code).toBe("E_LEDGER_NEWER");
     using((ledger) => expect(ledger.damage()).toEqual([]), [MORE]);
   });
 
@@ -83,7 +73,7 @@ describe("opening", () => {
 
   test("what is not a database is said to be damaged, with what to do", () => {
     fs.writeFileSync(file, "this is not a database, and long enough to be looked at\n".repeat(100));
-    const problem = problemOf(() => using(() => {}));
+    const problem = thrownProblem(() => using(() => {}));
     expect(problem.code).toBe("E_LEDGER_DAMAGED");
     expect(problem.hint).toContain("verify --repair");
     expect(problem.exit).toBe(3);
@@ -96,12 +86,12 @@ describe("opening", () => {
     fs.writeFileSync(file, torn);
     using((ledger) => {
       expect(ledger.damage().length).toBeGreaterThan(0);
-      expect(problemOf(() => names(ledger)).code).toBe("E_LEDGER_DAMAGED");
+      expect(thrownProblem(() => names(ledger)).code).toBe("E_LEDGER_DAMAGED");
     });
   });
 
   test("no directory to be in", () => {
-    expect(problemOf(() => openLedger(`${directory}/none/garth.db`, [])).code).toBe("E_LEDGER_UNREACHABLE");
+    expect(thrownProblem(() => openLedger(`${directory}/none/garth.db`, [])).code).toBe("E_LEDGER_UNREACHABLE");
     expect(ledgerFiles("/x/garth.db")).toEqual(["/x/garth.db", "/x/garth.db-wal", "/x/garth.db-shm"]);
   });
 });
@@ -127,7 +117,7 @@ describe("transactions", () => {
       using((second) => {
         first.transaction(() => {
           insert(first, "a");
-          expect(problemOf(() => second.transaction(() => insert(second, "b"))).code).toBe("E_LEDGER_BUSY");
+          expect(thrownProblem(() => second.transaction(() => insert(second, "b"))).code).toBe("E_LEDGER_BUSY");
           expect(names(second)).toEqual([]);
         });
         second.transaction(() => insert(second, "b"));

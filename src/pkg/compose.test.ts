@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import fc from "fast-check";
 import { Problem, sha256, storePath, type StorePath } from "../base/index.ts";
+import { golden } from "../base/testing.ts";
 import type { ElfInfo } from "../formats/index.ts";
 import {
   type Abi,
@@ -23,7 +24,6 @@ import {
   validateManifest,
 } from "./index.ts";
 import { percentDecode, percentEncode } from "./encoding.ts";
-import { golden } from "./testing.ts";
 
 const FREEBSD: Abi = { system: "FreeBSD", release: "15", architecture: "amd64", osVersion: 1_500_068 };
 const LINUX: Abi = { system: "Linux", release: "3.2", architecture: "x86_64" };
@@ -137,11 +137,13 @@ describe("ABI", () => {
   });
 });
 
+const matches = (name: string, text: string) => expect(text).toBe(golden(join(import.meta.dir, "golden", name), text));
+
 describe("packages of items", () => {
   const library = composeItem(LIBRARY, LINUX, (path) => carried.has(path)).manifest;
   const program = composeItem(PROGRAM, LINUX, (path) => carried.has(path)).manifest;
   test("carry everything under its own name, and pass the linter", () => {
-    golden(join(import.meta.dir, "golden/item.json"), `${renderManifest(library)}\n`);
+    matches("item.json", `${renderManifest(library)}\n`);
     expect(validateManifest(library)).toEqual([]);
     expect(library.files.map(({ path }) => path).every((path) => path.startsWith(`${GREET}/`))).toBe(true);
     expect(isItemPackage(library.name)).toBe(true);
@@ -168,7 +170,7 @@ describe("goal packages", () => {
   );
   const goal = composeGoal(description, PROGRAM, FREEBSD);
   test("link from the prefix, copy configuration, and own nothing in the store", () => {
-    golden(join(import.meta.dir, "golden/goal.json"), `${renderManifest(goal.manifest)}\n`);
+    matches("goal.json", `${renderManifest(goal.manifest)}\n`);
     expect(validateManifest(goal.manifest)).toEqual([]);
     expect(goal.manifest.files.some(({ path }) => path.startsWith("/frx/"))).toBe(false);
     expect(goal.manifest.deps[itemPackageName(PROGRAM.path)]).toBeDefined();

@@ -1,15 +1,6 @@
 /** For tests of this room and of those above it. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { expect } from "bun:test";
 import fc from "fast-check";
 import type { Manifest } from "./types.ts";
-
-/** Compares with a file, which `GARTH_GOLDEN=write` renews. */
-export function golden(file: string, actual: string): void {
-  if (process.env["GARTH_GOLDEN"] === "write") writeFileSync(file, actual);
-  if (!existsSync(file)) throw new Error(`there is no ${file}; GARTH_GOLDEN=write makes it`);
-  expect(actual).toBe(readFileSync(file, "utf8"));
-}
 
 export const MINIMAL: Manifest = {
   name: "hello",

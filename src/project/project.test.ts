@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { Problem } from "../base/index.ts";
+import { problemOf } from "../base/testing.ts";
 import * as garth from "../garth.ts";
 import { type Host, localHost } from "../host/index.ts";
 import { stepLabel } from "../recipe/index.ts";
@@ -29,16 +30,6 @@ function project(files: Readonly<Record<string, string>>): string {
 
 const load = (file: string | undefined, workingDirectory = root): Promise<Project> =>
   loadProject(host, { file, workingDirectory, cacheDirectory: `${root}/cache` });
-
-async function problemOf(run: () => Promise<unknown>): Promise<Problem> {
-  try {
-    await run();
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("nothing was thrown");
-}
 
 const HELLO = `import { make, hostView } from "garth";
 export const hello = make({ name: "hello", version: "1", buildRoot: hostView({ paths: ["/bin"] }) });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { Problem } from "../base/index.ts";
+import { thrownProblem } from "../base/testing.ts";
 import {
   alternatives,
   autotools,
@@ -21,16 +21,6 @@ const on = { system: "x86_64-linux", directory: "/project" } as const;
 
 function recipe(name: string, inputs: ScriptOptions["inputs"] = []): Declaration {
   return script({ name, version: "1", script: "echo $out\n", inputs, buildRoot: hostView({ paths: ["/bin"] }) });
-}
-
-function problemOf(run: () => unknown): Problem {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("nothing was thrown");
 }
 
 const labels = (graph: Graph) => graph.steps.map(stepLabel);
@@ -78,7 +68,7 @@ describe("a graph", () => {
       "hasOwnProperty-1",
       "valueOf-1",
     ]);
-    expect(problemOf(() => recipe("__proto__")).message).toStartWith("__proto__: name: expected a name");
+    expect(thrownProblem(() => recipe("__proto__")).message).toStartWith("__proto__: name: expected a name");
   });
 
   test("inputs may be a function, for a recipe that is written further down", () => {
@@ -92,7 +82,7 @@ describe("a graph", () => {
     const a = recipe("a", () => [b]);
     const b = recipe("b", { c: recipe("c", inputs) });
     inputs.push(a);
-    const problem = problemOf(() => instantiate(recipe("top", [b]), on));
+    const problem = thrownProblem(() => instantiate(recipe("top", [b]), on));
     expect(problem.code).toBe("E_CYCLE");
     expect(problem.message).toBe("recipes need each other in a circle: b -> c -> a -> b");
     expect(problem.details.map((line) => line.replace(/ at .*\/(graph\.test\.ts):\d+$/, " $1"))).toEqual([
@@ -105,12 +95,12 @@ describe("a graph", () => {
 
   test("a recipe that is its own input", () => {
     const self = recipe("self", () => [self]);
-    expect(problemOf(() => instantiate(self, on)).message).toEndWith("self -> self");
+    expect(thrownProblem(() => instantiate(self, on)).message).toEndWith("self -> self");
   });
 
   test("what a function of inputs returns is checked like inputs", () => {
     const wrong: unknown = Reflect.apply(recipe, undefined, ["wrong", () => [1]]);
-    const problem = problemOf(() => Reflect.apply(instantiate, undefined, [wrong, on]));
+    const problem = thrownProblem(() => Reflect.apply(instantiate, undefined, [wrong, on]));
     expect(problem.message).toBe("wrong: inputs[0]: expected a recipe, found the number 1");
   });
 });
@@ -119,7 +109,7 @@ test("a function of inputs that throws is told with where", () => {
   const broken = recipe("broken", () => {
     throw new RangeError("too far");
   });
-  const problem = problemOf(() => instantiate(broken, on));
+  const problem = thrownProblem(() => instantiate(broken, on));
   expect(problem.code).toBe("E_RECIPE_THREW");
   expect(problem.message).toBe("broken: inputs threw: RangeError: too far");
   expect(problem.where).toMatch(/graph\.test\.ts:\d+$/);
@@ -153,7 +143,7 @@ describe("alternatives", () => {
 
   test("must have the same outputs", () => {
     const other = script({ name: "tool", script: "true", outputs: ["out", "dev"] });
-    const problem = problemOf(() => instantiate(alternatives(fast, other), on));
+    const problem = thrownProblem(() => instantiate(alternatives(fast, other), on));
     expect(problem.message).toBe(`tool: expected the outputs of the first choice (out) in every one, found the text "out dev"`);
   });
 });
@@ -264,7 +254,7 @@ describe("options for a system", () => {
 describe("names that cannot be told apart are refused", () => {
   const a = recipe("zlib");
   const b = recipe("zlib");
-  const clash = (declared: Buildable) => problemOf(() => instantiate(declared, on)).message;
+  const clash = (declared: Buildable) => thrownProblem(() => instantiate(declared, on)).message;
 
   test("two inputs of one name", () => {
     expect(clash(recipe("user", [a, b]))).toBe(`user: inputs[1]: expected inputs with different names, found the text "zlib"`);

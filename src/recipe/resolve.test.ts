@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { canonicalJson, Problem } from "../base/index.ts";
+import { golden, thrownProblem } from "../base/testing.ts";
 import {
   autotools,
   cargo,
@@ -28,9 +29,10 @@ import {
   secretIn,
   type Step,
 } from "./index.ts";
-import { derivations, golden, pathOf, resolutionFor } from "./testing.ts";
+import { derivations, pathOf, resolutionFor } from "./testing.ts";
 
 const SHA = "31e066137a962676e89f69d1b65382de95a7ef7d914b8cb956f41ea72e0f516b";
+const goldenFile = (name: string): string => `${import.meta.dir}/golden/${name}`;
 const bare = hostView({ paths: ["/bin", "/usr"] });
 
 function stepOf(declared: Declaration, system: "x86_64-linux" | "x86_64-freebsd" = "x86_64-linux"): Step {
@@ -43,16 +45,6 @@ function stepOf(declared: Declaration, system: "x86_64-linux" | "x86_64-freebsd"
 function derivationOf(declared: Declaration, system?: "x86_64-linux" | "x86_64-freebsd"): Derivation {
   const step = stepOf(declared, system);
   return resolve(step, resolutionFor(step));
-}
-
-function problemOf(run: () => unknown): Problem {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("nothing was thrown");
 }
 
 describe("a derivation's bytes and its path, pinned: a change here rebuilds everything there is", () => {
@@ -70,7 +62,7 @@ describe("a derivation's bytes and its path, pinned: a change here rebuilds ever
   const drv = derivationPath(derivation);
 
   test("the text", () => {
-    expect(`${derivationText(derivation)}\n`).toBe(golden("tool.drv", `${derivationText(derivation)}\n`));
+    expect(`${derivationText(derivation)}\n`).toBe(golden(goldenFile("tool.drv"), `${derivationText(derivation)}\n`));
   });
 
   test("the paths", () => {
@@ -150,7 +142,7 @@ describe("a text that is no derivation is refused", () => {
   for (const [what, [text, message]] of Object.entries(cases)) {
     test(what, () => {
       expect(text).not.toBe(good);
-      const problem = problemOf(() => parseDerivation(text, "/store/x.drv"));
+      const problem = thrownProblem(() => parseDerivation(text, "/store/x.drv"));
       expect(problem.code).toBe("E_BAD_DERIVATION");
       expect(problem.message).toContain(message);
       expect(problem.where).toBe("/store/x.drv");
@@ -228,7 +220,7 @@ describe("the builders, on both systems", () => {
         expect([shell, option, argv0]).toEqual(["/bin/sh", "-c", "garth"]);
         const env = Object.entries(builder.env).map(([variable, value]) => `# ${variable}=${value}\n`);
         const rendered = `${env.join("")}${text}`.replaceAll(/\/frx\/store\/[0-9a-f]{64}/g, "/frx/store/HASH");
-        expect(rendered).toBe(golden(`${name}.${system}.sh`, rendered));
+        expect(rendered).toBe(golden(goldenFile(`${name}.${system}.sh`), rendered));
       });
     }
   }
@@ -256,7 +248,7 @@ describe("fetches", () => {
     const texts = Object.values(fetches).map((fetch) =>
       fetch.fetcher === "localTree" ? "" : derivationText(fixedOutputDerivation(fetch, "x86_64-linux")),
     );
-    expect(`${texts.join("\n")}\n`).toBe(golden("fetches.drv", `${texts.join("\n")}\n`));
+    expect(`${texts.join("\n")}\n`).toBe(golden(goldenFile("fetches.drv"), `${texts.join("\n")}\n`));
     for (const text of texts) expect(derivationText(parseDerivation(text))).toBe(text);
   });
 
@@ -282,7 +274,7 @@ describe("fetches", () => {
   test("a URL with a password is refused", () => {
     const fetch = fetchurl({ urls: ["https://me:hunter22@example.org/x.tar.gz"], sha256: SHA });
     if (fetch.fetcher === "localTree") throw new Error("not a fetch");
-    const problem = problemOf(() => fixedOutputDerivation(fetch, "x86_64-linux"));
+    const problem = thrownProblem(() => fixedOutputDerivation(fetch, "x86_64-linux"));
     expect(problem.message).toBe("x.tar.gz: builder.argv[1] holds what looks like a URL with a password");
   });
 });
@@ -302,19 +294,19 @@ describe("secrets", () => {
   for (const [what, secret] of Object.entries(secrets)) {
     test(`${what}: in the environment and in a script`, () => {
       expect(secretIn(`before ${secret} after`)).toBe(what);
-      const inEnv = problemOf(() => derivationOf(script({ name: "leak", script: "true", env: { TOKEN: `x ${secret}` } })));
+      const inEnv = thrownProblem(() => derivationOf(script({ name: "leak", script: "true", env: { TOKEN: `x ${secret}` } })));
       expect(inEnv.code).toBe("E_SECRET_IN_DERIVATION");
       expect(inEnv.message).toBe(`leak: builder.env.TOKEN holds what looks like ${what}`);
       expect(inEnv.where).toMatch(/resolve\.test\.ts:\d+$/);
       expect(inEnv.message + inEnv.details.join("") + (inEnv.hint ?? "")).not.toContain(secret);
-      const inScript = problemOf(() => derivationOf(script({ name: "leak", script: `cat <<E\n${secret}\nE\n` })));
+      const inScript = thrownProblem(() => derivationOf(script({ name: "leak", script: `cat <<E\n${secret}\nE\n` })));
       expect(inScript.message).toBe(`leak: builder.argv[2] holds what looks like ${what}`);
     });
   }
 
   test("the name of the variable counts", () => {
     const env = { AWS_SECRET_ACCESS_KEY: "a1B2".repeat(10) };
-    expect(problemOf(() => derivationOf(script({ name: "leak", script: "true", env }))).code).toBe("E_SECRET_IN_DERIVATION");
+    expect(thrownProblem(() => derivationOf(script({ name: "leak", script: "true", env }))).code).toBe("E_SECRET_IN_DERIVATION");
   });
 
   test("what is public is not refused", () => {

@@ -1,20 +1,9 @@
-/** For tests: golden files, a resolution of made-up paths, builders run without a sandbox, generators of derivations. */
+/** For tests: a resolution of made-up paths, builders run without a sandbox, generators of derivations. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { mkdtempSync } from "node:fs";
 import fc from "fast-check";
 import { SCHEME, storePath, type StorePath, SYSTEMS } from "../base/index.ts";
 import type { Derivation, Graph, Resolution, Step, Text, TextPart } from "./types.ts";
-
-/** What a golden file says; `GARTH_GOLDEN=write` writes it anew. Fails where there is none. */
-export function golden(name: string, found: string): string {
-  const file = `${import.meta.dir}/golden/${name}`;
-  if (process.env["GARTH_GOLDEN"] === "write") {
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, found);
-  }
-  return existsSync(file) ? readFileSync(file, "utf8") : `(there is no ${file})`;
-}
 
 /** A store path that depends on its words alone. */
 export function pathOf(name: string, content = name): StorePath {

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { golden } from "../base/testing.ts";
 import { parseUcl } from "../formats/index.ts";
-import { golden } from "../pkg/testing.ts";
 import { clientConfiguration, type ClientSettings, fingerprintFile, nginxConfiguration } from "./index.ts";
 import { codeOf } from "./testing.ts";
 
-const file = (name: string): string => join(import.meta.dir, "golden", name);
+const matches = (name: string, text: string) => expect(text).toBe(golden(join(import.meta.dir, "golden", name), text));
 const SETTINGS: ClientSettings = {
   name: "ours",
   url: "https://pkg.example.org/${ABI}",
@@ -18,9 +18,9 @@ const PRINTS: ClientSettings = {
 };
 
 describe("for clients", () => {
-  test("with a public key", () => golden(file("client-pubkey.conf"), clientConfiguration(SETTINGS)));
-  test("with fingerprints", () => golden(file("client-fingerprints.conf"), clientConfiguration(PRINTS)));
-  test("the fingerprint", () => golden(file("fingerprint"), fingerprintFile("ab".repeat(32))));
+  test("with a public key", () => matches("client-pubkey.conf", clientConfiguration(SETTINGS)));
+  test("with fingerprints", () => matches("client-fingerprints.conf", clientConfiguration(PRINTS)));
+  test("the fingerprint", () => matches("fingerprint", fingerprintFile("ab".repeat(32))));
   test("is UCL that says what it should", () => {
     expect(parseUcl(clientConfiguration(PRINTS), "ours.conf")).toEqual({
       ours: {
@@ -57,8 +57,8 @@ describe("for clients", () => {
 describe("for nginx", () => {
   const settings = { serverName: "pkg.example.org", root: "/frx/var/garth/repos/main" };
   const tls = { certificate: "/etc/ssl/pkg.pem", key: "/etc/ssl/pkg.key" };
-  test("plain", () => golden(file("nginx.conf"), nginxConfiguration(settings)));
-  test("with TLS", () => golden(file("nginx-tls.conf"), nginxConfiguration({ ...settings, tls })));
+  test("plain", () => matches("nginx.conf", nginxConfiguration(settings)));
+  test("with TLS", () => matches("nginx-tls.conf", nginxConfiguration({ ...settings, tls })));
   test("refuses what would break out of its line", async () => {
     for (const change of [{ serverName: "a;b" }, { root: "/a b" }, { root: "/a;" }, { root: "relative" }]) {
       expect(await codeOf(() => nginxConfiguration({ ...settings, ...change }))).toBe("E_BAD_SERVER_CONF");

@@ -3,10 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
+import { golden } from "../base/testing.ts";
 import { type BubblewrapFacts, bubblewrapOptions, bubblewrapScript } from "./bubblewrap-script.ts";
 import { planCgroup } from "./cgroup.ts";
 import { planSandbox } from "./plan.ts";
-import { golden, outputPath, sampleRequest } from "./testing.ts";
+import { outputPath, sampleRequest } from "./testing.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "garth-script-test-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -60,7 +61,7 @@ describe("the script", () => {
   for (const [name, plan, facts] of CASES) {
     test(`${name}, whole`, () => {
       const script = bubblewrapScript(plan, facts);
-      expect(script).toBe(golden(name, script));
+      expect(script).toBe(golden(join(import.meta.dir, "golden", name), script));
     });
 
     test(`${name} is sound by shellcheck's lights`, () => {

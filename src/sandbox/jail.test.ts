@@ -3,12 +3,13 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
+import { golden } from "../base/testing.ts";
 import { localHost } from "../host/index.ts";
 import { abandonedScratch, jailSandbox, readJailReport, renderJail } from "./jail.ts";
 import { fstabField, jailConfString, jailName } from "./jail-files.ts";
 import { defaultLimits, planSandbox } from "./plan.ts";
 import type { RootEntry } from "./root.ts";
-import { CAN_SANDBOX, golden, makePlace, outputPath, type Place, sampleRequest } from "./testing.ts";
+import { CAN_SANDBOX, makePlace, outputPath, type Place, sampleRequest } from "./testing.ts";
 import { isProblem } from "./expect.testing.ts";
 import type { SandboxPlan } from "./types.ts";
 
@@ -80,7 +81,7 @@ describe("the files of a jail", () => {
     const { files } = renderJail(plan, root);
 
     for (const [file, text] of Object.entries(files)) {
-      test(`${name}: ${file}, whole`, () => expect(text).toBe(golden(`jail-${name}/${file}`, text)));
+      test(`${name}: ${file}, whole`, () => expect(text).toBe(golden(join(import.meta.dir, `golden/jail-${name}`, file), text)));
     }
 
     test(`${name}: run.sh is sound by shellcheck's lights`, () => {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { golden } from "../base/testing.ts";
 import { assertSound, defaultLimits, lintPlan, planSandbox, programPath, sandboxHostname } from "./plan.ts";
-import { golden, outputPath, sampleRequest } from "./testing.ts";
+import { outputPath, sampleRequest } from "./testing.ts";
 import { isProblem } from "./expect.testing.ts";
 import type { SandboxPlan } from "./types.ts";
 
@@ -26,7 +27,7 @@ describe("planSandbox", () => {
         }),
       );
       const text = `${JSON.stringify(plan, null, 2)}\n`;
-      expect(text).toBe(golden(`plan-${system}.txt`, text));
+      expect(text).toBe(golden(`${import.meta.dir}/golden/plan-${system}.txt`, text));
       expect(lintPlan(plan)).toEqual([]);
     });
   }

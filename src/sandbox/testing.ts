@@ -1,23 +1,13 @@
 /** Plans and places for tests: of this room, and of rooms that need a real sandbox. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { StorePath } from "../base/index.ts";
 import { defaultLimits, planSandbox, type SandboxRequest } from "./plan.ts";
 import type { Limits, SandboxIdentity, SandboxPlan } from "./types.ts";
 
 /** The directories of a Debian host in which its programs and libraries lie. */
 export const HOST_VIEW = ["/usr", "/bin", "/lib", "/lib64", "/sbin", "/etc/alternatives"] as const;
-
-/** What a golden file says; `GARTH_GOLDEN=write` writes it anew. Fails where there is none. */
-export function golden(name: string, found: string): string {
-  const file = join(import.meta.dir, "golden", name);
-  if (process.env["GARTH_GOLDEN"] === "write") {
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, found);
-  }
-  return existsSync(file) ? readFileSync(file, "utf8") : `(there is no ${file})`;
-}
 
 export const outputPath = (digit: string, name: string): StorePath => `/frx/store/${digit.repeat(64)}-${name}`;
 

@@ -2,8 +2,9 @@ import { describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { sha256, storePath } from "../base/index.ts";
+import { problemOf } from "../base/testing.ts";
 import { localHost } from "../host/index.ts";
-import { narSha256Of, oddTree, openTestStore, problemOf, type TestStore } from "./testing.ts";
+import { narSha256Of, oddTree, openTestStore, type TestStore } from "./testing.ts";
 
 async function dumped(test: TestStore, path: Parameters<TestStore["store"]["dump"]>[0]): Promise<string> {
   const hasher = new Bun.CryptoHasher("sha256");

@@ -1,6 +1,7 @@
 /** The full-disk test's process: works on a small file system at the path given, and tells what happened as JSON. */
 import * as fs from "node:fs";
-import { openTestStore, problemOf } from "./testing.ts";
+import { problemOf } from "../base/testing.ts";
+import { openTestStore } from "./testing.ts";
 
 const [root = ""] = process.argv.slice(2);
 using test = openTestStore({ root });

@@ -2,9 +2,10 @@ import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import * as fc from "fast-check";
 import { sha256, storePath, type StorePath } from "../base/index.ts";
+import { problemOf } from "../base/testing.ts";
 import { localHost } from "../host/index.ts";
 import { type GcNode, planGc } from "./plan-gc.ts";
-import { candidate, openTestStore, problemOf, scratchPath, type TestStore } from "./testing.ts";
+import { candidate, openTestStore, scratchPath, type TestStore } from "./testing.ts";
 
 const HOUR_MS = 3_600_000;
 

@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { hashPart, sha256, storePath } from "../base/index.ts";
-import { candidate, archiveOf, narSha256Of, openTestStore, problemOf, scratchPath } from "./testing.ts";
+import { problemOf } from "../base/testing.ts";
+import { candidate, archiveOf, narSha256Of, openTestStore, scratchPath } from "./testing.ts";
 
 describe("register", () => {
   test("finds references in contents, targets and names, across buffers, and no others", async () => {

@@ -1,7 +1,7 @@
 /** A real store in a directory of its own, for tests. */
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
-import { Problem, sha256, storePath, type StorePath } from "../base/index.ts";
+import { sha256, storePath, type StorePath } from "../base/index.ts";
 import { encodeNar, type NarNode } from "../formats/index.ts";
 import { type Host, localHost } from "../host/index.ts";
 import { type Ledger, openLedger } from "../ledger/index.ts";
@@ -74,16 +74,6 @@ export function scratchPath(drv: StorePath, output: string, name: string, round 
 /** A candidate that its builder called by the scratch path. */
 export function candidate(physical: string, scratch: StorePath, referenceCandidates: readonly StorePath[] = []): Candidate {
   return { physical, name: scratch.slice("/frx/store/".length + 65), scratch, referenceCandidates };
-}
-
-export async function problemOf(work: () => unknown): Promise<Problem> {
-  try {
-    await work();
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("no problem came");
 }
 
 /** A root that outlives the stores opened on it. */

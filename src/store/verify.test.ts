@@ -1,10 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
+import { problemOf } from "../base/testing.ts";
 import { localHost } from "../host/index.ts";
 import { openLedger } from "../ledger/index.ts";
 import { STORE_MIGRATION } from "./index.ts";
 import { setAsideLedger } from "./salvage.ts";
-import { candidate, openTestStore, disposableDirectory, problemOf, scratchPath, type TestStore } from "./testing.ts";
+import { candidate, openTestStore, disposableDirectory, scratchPath, type TestStore } from "./testing.ts";
 
 /** One item of each kind: text, tree, derivation, output that refers to itself and to the others. */
 async function filled(test: TestStore) {

@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { sha256 } from "../../base/index.ts";
+import { golden } from "../../base/testing.ts";
 import { localHost } from "../../host/index.ts";
 import type { WorldLock } from "../../world/index.ts";
 import { cleanTree } from "./clean.ts";
@@ -28,23 +29,17 @@ const LOCK: WorldLock = {
   ],
 };
 
-const read = async (name: string) => Bun.file(`${import.meta.dir}/golden/${name}`).text();
-
-/** One argument per line. */
-async function matches(name: string, text: string): Promise<void> {
-  if (process.env["GARTH_GOLDEN"] === "write") await Bun.write(`${import.meta.dir}/golden/${name}`, text);
-  expect(text).toBe(await read(name));
-}
+const matches = (name: string, text: string) => expect(text).toBe(golden(`${import.meta.dir}/golden/${name}`, text));
 
 describe("the command that makes the tree", () => {
-  test("as root", async () => {
+  test("as root", () => {
     const command = debianTreeCommand({ repository: "/tmp/w/repository", target: "/tmp/w/tree", isRoot: true }, LOCK);
-    await matches("mmdebstrap-root.txt", `${command.join("\n")}\n`);
+    matches("mmdebstrap-root.txt", `${command.join("\n")}\n`);
   });
 
-  test("without root", async () => {
+  test("without root", () => {
     const command = debianTreeCommand({ repository: "/tmp/w/repository", target: "/tmp/w/tree.tar", isRoot: false }, LOCK);
-    await matches("mmdebstrap-rootless.txt", `${command.join("\n")}\n`);
+    matches("mmdebstrap-rootless.txt", `${command.join("\n")}\n`);
   });
 });
 
@@ -54,7 +49,7 @@ test("the repository says of each package what it says itself, and which bytes i
     "Package: zlib1g\nVersion: 1:1.2.13.dfsg-1\n",
   ];
   const files = repositoryFiles(LOCK, controls);
-  await matches("Packages", files["Packages"] ?? "");
+  matches("Packages", files["Packages"] ?? "");
   const release = files["Release"] ?? "";
   expect(release).toContain(` ${sha256(files["Packages"] ?? "")} ${files["Packages"]?.length} Packages\n`);
   expect(release).toContain("Codename: bookworm\n");

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { EMPTY_TREE, reduce } from "../../api/index.ts";
 import { storePath } from "../../base/index.ts";
+import { golden } from "../../base/testing.ts";
 import type { BuildEvent } from "../../build/index.ts";
 import { frame } from "./frame.ts";
 import { openLive } from "./live.ts";
@@ -61,17 +61,12 @@ const story: readonly BuildEvent[] = [
   },
 ];
 
-function golden(name: string, text: string): void {
-  const file = join(import.meta.dir, "golden", name);
-  if (process.env["GARTH_GOLDEN"] === "write") writeFileSync(file, text);
-  expect(existsSync(file)).toBe(true);
-  expect(text).toBe(readFileSync(file, "utf8"));
-}
+const matches = (name: string, text: string) => expect(text).toBe(golden(join(import.meta.dir, "golden", name), text));
 
 test("plain lines", () => {
   for (const verbose of [false, true]) {
     const lines = plainLines({ verbose });
-    golden(verbose ? "plain-verbose.txt" : "plain.txt", `${story.flatMap((event) => lines(event)).join("\n")}\n`);
+    matches(verbose ? "plain-verbose.txt" : "plain.txt", `${story.flatMap((event) => lines(event)).join("\n")}\n`);
   }
 });
 
@@ -85,7 +80,7 @@ test("the tree after each event, at 80 and at 40 columns", () => {
       for (const line of drawn) expect(widthOf(line)).toBeLessThan(columns);
       text += `-- ${event.kind}\n${drawn.map((line) => `${line}\n`).join("")}`;
     }
-    golden(`tree-${columns}.txt`, text);
+    matches(`tree-${columns}.txt`, text);
   }
 });
 
