@@ -211,6 +211,29 @@ describe("failure", () => {
   });
 });
 
+describe("an output that cannot be a store item", () => {
+  test("is named as the recipe knows it, and nothing is left", async () => {
+    const problem = await problemOf(bench.build(tiny("pipes", "mkdir $out/run; mkfifo $out/run/p")));
+    expect([problem.code, problem.exit]).toEqual(["E_BAD_FILE_TYPE", 1]);
+    expect(problem.message).toStartWith("putting what pipes built into the store: $out/run/p is a fifo");
+    expect(problem.where).toEndWith("-pipes.drv.log.zst");
+    expect(scratchLeft()).toEqual([]);
+  });
+
+  test("with a reference that is not declared says which file holds which item, and is kept when asked for", async () => {
+    const { path } = await outOf(tiny("undeclared", "echo u > $out/u"));
+    const recipe = tiny("leak", `mkdir $out/sub; echo ${path} > $out/sub/refers`);
+    const problem = await problemOf(bench.build(recipe, { keepFailed: true }));
+    expect(problem.code).toBe("E_REFERENCE_OUTSIDE_CLOSURE");
+    expect(problem.details[0]).toBe(`sub/refers holds ${path}`);
+    const kept = only(bench.events.filter((event) => event.kind === "kept"));
+    if (kept.kind !== "kept") throw new Error("unreachable");
+    expect(problem.details.slice(1)).toEqual([`kept: ${kept.directory}`, `enter it with: ${kept.enter}`]);
+    expect(fs.readFileSync(`${problem.where}/sub/refers`, "utf8")).toBe(`${path}\n`);
+    bench.host.files.removeTree(`${bench.root}/frx/var/garth/tmp/kept`);
+  });
+});
+
 describe("--check and --rebuild", () => {
   test("the same bytes pass, also with a reference to itself", async () => {
     const recipe = tiny("steady", 'echo "$out" > $out/self');

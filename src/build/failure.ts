@@ -3,13 +3,41 @@ import { Problem, type StorePath } from "../base/index.ts";
 import type { FileDifference } from "../store/index.ts";
 import type { SandboxResult } from "../sandbox/index.ts";
 
+/** With `--keep-failed`: where the scratch is, and the line that enters it. */
+export interface Kept {
+  readonly directory: string;
+  readonly enter: string;
+}
+
 export interface FailedBuild {
   readonly label: string;
   readonly drv: StorePath;
   readonly log: string;
   readonly tail: readonly string[];
-  /** With `--keep-failed`. */
-  readonly kept: { readonly directory: string; readonly enter: string } | undefined;
+  readonly kept: Kept | undefined;
+}
+
+export interface RefusedOutput {
+  readonly label: string;
+  readonly log: string;
+  /** Output -> its directory in the scratch. */
+  readonly trees: Readonly<Record<string, string>>;
+  readonly kept: Kept | undefined;
+}
+
+/** The builder ended well, and what it left cannot be a store item. Names are said as the recipe knows them: `$out/bin/p`. */
+export function outputRefused({ label, log, trees, kept }: RefusedOutput, problem: Problem): Problem {
+  const asKnown = (text: string): string =>
+    Object.entries(trees).reduce((said, [name, tree]) => said.replaceAll(tree, `$${name}`), text);
+  return new Problem({
+    code: problem.code,
+    message: `putting what ${label} built into the store: ${asKnown(problem.message)}`,
+    details: [...problem.details.map(asKnown), ...keptLines({ kept })],
+    where: kept === undefined ? log : (problem.where ?? kept.directory),
+    ...(problem.hint === undefined ? {} : { hint: problem.hint }),
+    exit: problem.exit,
+    cause: problem,
+  });
 }
 
 /** A builder that did not end well, for each way it can. */
@@ -143,6 +171,6 @@ function withDetails(problem: Problem, more: readonly string[]): Problem {
   });
 }
 
-function keptLines({ kept }: FailedBuild): readonly string[] {
+function keptLines({ kept }: Pick<FailedBuild, "kept">): readonly string[] {
   return kept === undefined ? [] : [`kept: ${kept.directory}`, `enter it with: ${kept.enter}`];
 }

@@ -15,7 +15,7 @@ import { derivationReferences, scratchPath, stepLabel } from "../recipe/index.ts
 import { planSandbox, type SandboxIdentity, type SandboxPlan, type SandboxResult, type SandboxUse } from "../sandbox/index.ts";
 import type { Registration } from "../store/index.ts";
 import { leaseName, type Outputs, pin, type Resolved, type Session, type Workshop } from "./context.ts";
-import { buildFailure } from "./failure.ts";
+import { buildFailure, type Kept, outputRefused } from "./failure.ts";
 import { collected } from "./leaves.ts";
 import { type BuildLog, logPath, openLog } from "./log.ts";
 import { writeDerivations } from "./lookup.ts";
@@ -60,13 +60,22 @@ export async function makeStep(session: Session, node: StepNode, resolved: Resol
         ledger.release(leaseName(drv), shop.owner);
       });
       leased = false;
-      return { kind: "built", outputs, use: run.use, log: run.log };
-    } finally {
       run.discard();
+      return { kind: "built", outputs, use: run.use, log: run.log };
+    } catch (error) {
+      throw refused(stepLabel(node.step), run, error);
     }
   } finally {
     if (leased) ledger.quickTransaction(() => ledger.release(leaseName(drv), shop.owner));
   }
+}
+
+/** What was built cannot be put into the store. The scratch is kept for the person who asked for that, or removed. */
+function refused(label: string, run: SandboxRun, error: unknown): unknown {
+  const isOfOutput = error instanceof Problem && Object.values(run.trees).some((tree) => error.where?.startsWith(tree));
+  const kept = isOfOutput ? run.keep() : undefined;
+  if (kept === undefined) run.discard();
+  return isOfOutput ? outputRefused({ label, log: run.log, trees: run.trees, kept }, error) : error;
 }
 
 export interface SandboxRun {
@@ -78,7 +87,7 @@ export interface SandboxRun {
   /** Removes the scratch and gives the slot back. */
   discard(): void;
   /** Instead, with `--keep-failed`: leaves the scratch to the person and says where. undefined without it, and nothing is done. */
-  keep(): string | undefined;
+  keep(): Kept | undefined;
 }
 
 /** One run of the builder in its sandbox. `round` 1 is the second build of `--check`. */
@@ -100,16 +109,18 @@ export async function runOnce(
     keepable?.discard();
     shop.slots.giveBack(slot, scratch);
   };
-  const keep = (): string | undefined => {
-    if (keepable === undefined) return undefined;
-    keepable.keep();
-    shop.slots.giveBack(slot, shop.slots.fresh(slot, "none"));
-    return scratch;
-  };
   let settled = false;
   try {
     const { plan, registration, trees } = prepare(shop, resolved, { identity: slot.identity, scratch }, round);
     const log = openStepLog(shop, node.key, drv, plan, round);
+    const keep = (): Kept | undefined => {
+      if (keepable === undefined) return undefined;
+      keepable.keep();
+      shop.slots.giveBack(slot, shop.slots.fresh(slot, "none"));
+      const kept = { directory: scratch, enter: shop.sandbox.render(plan).enter };
+      shop.emit({ kind: "kept", key: node.key, ...kept });
+      return kept;
+    };
     shop.emit({ kind: "started", key: node.key, drv, expectedMs: session.expectedMs.get(node.step.recipe.name) });
     const { result, use } = await runLogged(shop, plan, log, options.signal);
     onSandboxGone();
@@ -118,12 +129,8 @@ export async function runOnce(
       return { registration, use, log: log.path, trees, discard, keep };
     }
     if (result.kind === "limit") shop.emit({ kind: "limit", key: node.key, limit: result.limit, value: result.value });
-    const directory = result.kind === "cancelled" ? undefined : keep();
-    const kept = directory === undefined ? undefined : { directory, enter: shop.sandbox.render(plan).enter };
-    if (kept !== undefined) {
-      settled = true;
-      shop.emit({ kind: "kept", key: node.key, ...kept });
-    }
+    const kept = result.kind === "cancelled" ? undefined : keep();
+    settled = kept !== undefined;
     throw buildFailure({ label, drv, log: log.path, tail: log.tail(), kept }, result);
   } finally {
     if (!settled) discard();

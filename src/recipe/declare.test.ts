@@ -150,8 +150,8 @@ describe("a field that is wrong is named, with what it should be and what it is"
     [
       "no URL",
       fetchurl,
-      { urls: ["ftp.gnu.org/a"], sha256: SHA },
-      `fetchurl: urls[0]: expected an http, https, ftp or file URL, found the text "ftp.gnu.org/a"`,
+      { urls: ["ftp://ftp.gnu.org/a"], sha256: SHA },
+      `fetchurl: urls[0]: expected an http, https or file URL, found the text "ftp://ftp.gnu.org/a"`,
     ],
     [
       "a sum in capitals",

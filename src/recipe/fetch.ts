@@ -25,7 +25,7 @@ const digest = matching(
   "a SHA-256 as 64 lowercase hexadecimal digits",
   "`sha256sum FILE` prints it; a sum that ends in `=` is base64: `echo SUM | base64 -d | xxd -p -c 64` turns it",
 );
-const url = matching(/^(?:https?|ftp|file):\/\/\S+$/, "an http, https, ftp or file URL");
+const url = matching(/^(?:https?|file):\/\/\S+$/, "an http, https or file URL");
 const gitUrl = matching(/^(?:(?:https?|git|ssh|file):\/\/\S+|\w[\w.-]*@\w[\w.-]*:\S+)$/, "a URL of a git repository");
 const commit = matching(
   /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/,

@@ -178,7 +178,7 @@ function outside(context: StoreContext, physical: string, found: ReadonlyMap<str
   const details = [...found].map(([hash, entry]) => `${relativeName(entry)} holds ${itemOfHash(context.ledger, hash) ?? hash}`);
   return new Problem({
     code: "E_REFERENCE_OUTSIDE_CLOSURE",
-    message: `the output refers to store items that are not among its inputs: ${details[0] ?? ""}`,
+    message: "the output refers to store items that are not among its inputs",
     details,
     where: physical,
     hint: "add the item to the recipe's inputs, or do not write its path into the output",
