@@ -110,9 +110,11 @@ export function openGarth(options: OpenOptions): Garth {
     },
     close: async () => {
       for (const builder of builders) builder.close();
-      await sandbox?.close();
+      // Its processes end while the disk is written.
+      const ended = sandbox?.close();
       store?.close();
       ledger?.close();
+      await ended;
     },
   };
   return garth;
