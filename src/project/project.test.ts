@@ -261,7 +261,7 @@ describe("types", () => {
     const problem = await problemOf(() => changed.passed);
     expect(problem.code).toBe("E_TYPE_CHECK");
     expect(problem.details).toEqual(["garth.ts:4:14 Type 'string' is not assignable to type 'number'."]);
-    expect(problem.where).toBe("garth.ts:4");
+    expect(problem.where).toBe(`${first}/garth.ts:4`);
   });
 
   test("that do not fit stop a file that evaluates well", async () => {

@@ -143,15 +143,16 @@ function problemLines(printed: string, job: Job): readonly string[] {
 
 const SHOWN = 30;
 
-function failed({ sources }: Job, lines: readonly string[]): Problem {
-  const [file] = sources.files;
-  const first = /^(\S+?):(\d+):\d+ /.exec(lines[0] ?? "");
+function failed(job: Job, lines: readonly string[]): Problem {
+  const [file] = job.sources.files;
+  const [, name, row] = /^(.+?):(\d+):\d+ /.exec(lines[0] ?? "") ?? [];
   const more = lines.length - SHOWN;
   return new Problem({
     code: "E_TYPE_CHECK",
     message: `the types of ${file} do not fit`,
     details: more > 0 ? [...lines.slice(0, SHOWN), `and ${more} lines more`] : lines,
-    where: first === null ? `${file}` : `${first[1]}:${first[2]}`,
+    where:
+      name === undefined ? `${file}` : `${normalize(name.startsWith("/") ? name : `${projectDirectory(job)}/${name}`)}:${row}`,
     exit: 2,
   });
 }
