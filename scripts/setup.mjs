@@ -17,7 +17,7 @@ export function must(argv, options = {}) {
   const [program, ...rest] = argv;
   const { status, error } = spawnSync(program, rest, { cwd: home, stdio: "inherit", ...options });
   if (status === 0) return;
-  console.error(`setup: ${argv.join(" ")} ${error === undefined ? `ended with ${status}` : `could not run: ${error.message}`}`);
+  console.error(`failed: ${argv.join(" ")}: ${error === undefined ? `it ended with ${status}` : error.message}`);
   process.exit(status ?? 3);
 }
 

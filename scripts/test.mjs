@@ -1,23 +1,24 @@
 /**
  * `npm test`: sets up what is missing, runs every check the project has, and ends with one line: `N passed, N failed`.
- * `npm run test:fast` (`--fast`) leaves out `*.slow.test.ts` and sets up nothing of the system. Plain Node 20, no dependencies.
+ * `npm run test:fast` (`--fast`) leaves out `*.slow.test.ts`. Plain Node 20, no dependencies.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bun, home, setUp } from "./setup.mjs";
+import { bun, home } from "./setup.mjs";
 
+const startedMs = performance.now();
 const fast = process.argv.includes("--fast");
 let passed = 0;
 let failed = 0;
 
-function run(argv, env = {}) {
+function run(argv) {
   const [program, ...rest] = argv;
-  return spawnSync(program, rest, { cwd: home, stdio: "inherit", env: { ...process.env, CI: "1", ...env } });
+  return spawnSync(program, rest, { cwd: home, stdio: "inherit", env: { ...process.env, CI: "1" } });
 }
 
-/** One check that passes or fails as a whole. */
+/** One check that passes or fails as a whole; says which. */
 function stage(name, argv) {
   console.log(`\n== ${name}`);
   const began = performance.now();
@@ -26,18 +27,36 @@ function stage(name, argv) {
   if (status === 0) passed += 1;
   else failed += 1;
   console.log(`${status === 0 ? "passed" : `FAILED${error === undefined ? "" : ` (${error.message})`}`} in ${seconds} s`);
+  return status === 0;
 }
 
-/** The totals of bun's JUnit report; undefined when it did not get as far as writing one. */
-function totals(report) {
+function finish() {
+  console.log(`\n${((performance.now() - startedMs) / 1000).toFixed(1)} s in all`);
+  console.log(`${passed} passed, ${failed} failed`);
+  process.exit(failed === 0 ? 0 : 1);
+}
+
+/** What bun's JUnit report says; undefined when it did not get as far as writing one. */
+function totals(file) {
   try {
-    const attributes = /<testsuites[^>]*>/.exec(readFileSync(report, "utf8"))?.[0] ?? "";
+    const report = readFileSync(file, "utf8");
+    const attributes = /<testsuites[^>]*>/.exec(report)?.[0] ?? "";
     const count = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(attributes)?.[1] ?? Number.NaN);
     const [tests, failures, skipped] = [count("tests"), count("failures"), count("skipped")];
-    return Number.isNaN(tests + failures + skipped) ? undefined : { tests, failures, skipped };
+    const files = new Set([...report.matchAll(/<testsuite [^>]*\bfile="([^"]*)"/g)].map(([, name]) => name));
+    return Number.isNaN(tests + failures + skipped) ? undefined : { tests, failures, skipped, files };
   } catch {
     return undefined;
   }
+}
+
+/** Every file of tests that has to be in the report. */
+function testFiles() {
+  return ["src", "examples"].flatMap((directory) =>
+    readdirSync(join(home, directory), { recursive: true })
+      .filter((file) => file.endsWith(".test.ts") && !(fast && file.endsWith(".slow.test.ts")))
+      .map((file) => `${directory}/${file}`),
+  );
 }
 
 function tests() {
@@ -66,13 +85,18 @@ function tests() {
   passed += found.tests - found.failures - found.skipped;
   failed += found.failures;
   if (found.skipped > 0) console.log(`${found.skipped} skipped`);
-  // A file that does not load has no test that failed, but bun says so by its status.
-  if (status !== 0 && found.failures === 0) failed += 1;
+  // A file that does not load has no test that could fail: the report leaves it out.
+  const unread = testFiles().filter((file) => !found.files.has(file));
+  for (const file of unread) console.log(`FAILED: ${file} did not load`);
+  failed += unread.length;
+  if (status !== 0 && found.failures + unread.length === 0) {
+    console.log(`FAILED: the test runner ended with ${status}`);
+    failed += 1;
+  }
 }
 
-const began = performance.now();
-setUp();
-if (!fast) stage("system packages", [join(home, "garth"), "doctor", "--install", "--tests"]);
+if (!stage("npm packages", [process.execPath, join(home, "scripts/setup.mjs")])) finish();
+stage("system packages", [join(home, "garth"), "doctor", "--install", "--tests"]);
 stage("types", [join(home, "node_modules/.bin/tsc"), "--noEmit"]);
 stage("lint", [join(home, "node_modules/.bin/oxlint"), "--deny-warnings"]);
 stage("format", [join(home, "node_modules/.bin/oxfmt"), "--check"]);
@@ -80,6 +104,4 @@ stage("dead code", [bun, join(home, "node_modules/knip/bin/knip-bun.js"), "--no-
 if (!fast) stage("shell", ["shellcheck", "garth", ".ci/run"]);
 if (!fast) stage("manual", ["mandoc", "-T", "lint", "-W", "warning", "man/garth.1"]);
 tests();
-console.log(`\n${((performance.now() - began) / 1000).toFixed(1)} s in all`);
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+finish();

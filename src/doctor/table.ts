@@ -70,6 +70,11 @@ export const TOOLS: readonly Tool[] = [
     freebsd: "hs-ShellCheck",
   },
   { proof: "cc", why: "compiles the test programs", need: "tests", debian: "gcc", freebsd: "base" },
+  { proof: "/usr/include/stdio.h", why: "the headers they include", need: "tests", debian: "libc6-dev", freebsd: "base" },
   { proof: "make", why: "builds the test programs", need: "tests", debian: "make", freebsd: "base" },
+  { proof: "patch", why: "patches the test programs", need: "tests", debian: "patch", freebsd: "base" },
+  { proof: "cmake", why: "builds the example with CMake", need: "tests", debian: "cmake", freebsd: "cmake" },
+  { proof: "cargo", why: "builds a test crate", need: "tests", debian: "cargo", freebsd: "rust" },
+  { proof: "curl", why: "asks the repository's server", need: "tests", debian: "curl", freebsd: "curl" },
   { proof: "mandoc", why: "checks the manual page", need: "tests", debian: "mandoc", freebsd: "base" },
 ];

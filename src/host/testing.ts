@@ -4,6 +4,8 @@
  * `scriptedHost` answers commands from a table and writes down every one it was given; files are those of the real host it
  * stands before, so that a test can let a room work on a temporary directory without the foreign tools it would call.
  */
+import { copyFileSync } from "node:fs";
+import { join } from "node:path";
 import { Problem } from "../base/index.ts";
 import type { Command, Completed, Host } from "./types.ts";
 
@@ -39,4 +41,17 @@ export function scriptedHost(
     return { status, stdout: new TextEncoder().encode(stdout), stderr, durationMs: 0, text: () => stdout };
   };
   return { ...under, processIdentity: under.processIdentity, run, ...overrides, commands };
+}
+
+/**
+ * A program of the tests and a Bun to run it with, as files that every user can reach when `directory` is open: the checkout may
+ * lie below a directory that only its owner enters. Returns the beginning of the command line.
+ */
+export async function programForAnybody(entry: string, directory: string): Promise<readonly [bun: string, program: string]> {
+  const bun = join(directory, "bun");
+  copyFileSync(process.execPath, bun);
+  const { outputs } = await Bun.build({ entrypoints: [entry], target: "bun", outdir: directory });
+  const [program] = outputs;
+  if (program === undefined) throw new Error(`${entry} gave no bundle`);
+  return [bun, program.path];
 }

@@ -1,8 +1,9 @@
 /** What a Garth leaves that is killed; and a Garth that is not root. */
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { localHost } from "../host/index.ts";
+import { programForAnybody } from "../host/testing.ts";
 import { cgroupParents, detectCgroups } from "./cgroup.ts";
 import { type Limits, openSandbox } from "./index.ts";
 import { CAN_SANDBOX, livingProcesses, makePlace } from "./testing.ts";
@@ -101,7 +102,12 @@ describe.if(CAN_SANDBOX)("kill -9 of Garth", () => {
 
 describe.if(CAN_SANDBOX)("without root", () => {
   const somebody = 65_432;
-  const AS_SOMEBODY = ["setpriv", "--reuid", String(somebody), "--regid", String(somebody), "--clear-groups", process.execPath];
+  const drop = ["setpriv", "--reuid", String(somebody), "--regid", String(somebody), "--clear-groups"];
+  let program: readonly string[] = [];
+  beforeAll(async () => {
+    chmodSync(place.directory, 0o755);
+    program = await programForAnybody(PROGRAM, place.directory);
+  });
 
   /** As an ordinary user with a directory of its own; the way there is open. */
   function asSomebody(
@@ -110,9 +116,9 @@ describe.if(CAN_SANDBOX)("without root", () => {
     limits: Partial<Limits> = {},
   ): { readonly text: string; readonly own: string } {
     const own = directory(name);
-    chmodSync(place.directory, 0o755);
     chownSync(own, somebody, somebody);
-    const child = Bun.spawnSync([...AS_SOMEBODY, PROGRAM, own, "35001", script, JSON.stringify(limits)], {
+    const child = Bun.spawnSync([...drop, ...program, own, "35001", script, JSON.stringify(limits)], {
+      cwd: own,
       env: { HOME: own, PATH: "/usr/bin:/bin" },
     });
     return { text: child.stdout.toString() + child.stderr.toString(), own };
@@ -149,7 +155,8 @@ describe.if(CAN_SANDBOX)("without root", () => {
   test("kill -9 ends it too", async () => {
     const own = directory("rootless-killed");
     chownSync(own, somebody, somebody);
-    const child = Bun.spawn([...AS_SOMEBODY, PROGRAM, own, "35001", "sleep 1000 & echo started; sleep 1000"], {
+    const child = Bun.spawn([...drop, ...program, own, "35001", "sleep 1000 & echo started; sleep 1000"], {
+      cwd: own,
       env: { HOME: own, PATH: "/usr/bin:/bin" },
       stdout: "pipe",
     });

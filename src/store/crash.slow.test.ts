@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
+import { programForAnybody } from "../host/testing.ts";
 import { disposableDirectory, openTestStore } from "./testing.ts";
 
 const CHILD = `${import.meta.dir}/crash.child.ts`;
@@ -103,32 +104,23 @@ describe("sharing", () => {
     await expectWhole(root);
   }, 60_000);
 
-  test("without root: registered, rewritten, verified and collected by a user who owns the store", () => {
+  test("without root: registered, rewritten, verified and collected by a user who owns the store", async () => {
     using directory = disposableDirectory();
+    using programs = disposableDirectory();
     const { root } = directory;
+    fs.chmodSync(programs.root, 0o755);
     fs.chownSync(root, 35001, 35001);
-    const asUser = (script: string, ...rest: readonly string[]) =>
-      spawnSync(
-        "setpriv",
-        [
-          "--reuid",
-          "35001",
-          "--regid",
-          "35001",
-          "--clear-groups",
-          process.execPath,
-          `${import.meta.dir}/${script}`,
-          root,
-          ...rest,
-        ],
-        { encoding: "utf8" },
-      );
+    const asUser = async (script: string, ...rest: readonly string[]) => {
+      const program = await programForAnybody(`${import.meta.dir}/${script}`, programs.root);
+      const drop = ["--reuid", "35001", "--regid", "35001", "--clear-groups"];
+      return spawnSync("setpriv", [...drop, ...program, root, ...rest], { cwd: root, encoding: "utf8" });
+    };
     for (const [script, ...rest] of [
       ["crash.child.ts", "register"],
       ["crash.child.ts", "add", "mine", "2"],
       ["user.child.ts"],
     ] as const) {
-      const { status, stderr } = asUser(script, ...rest);
+      const { status, stderr } = await asUser(script, ...rest);
       expect([script, status, stderr]).toEqual([script, 0, ""]);
     }
     expect(fs.readdirSync(`${root}/frx/store`)).toEqual([".links"]);
