@@ -133,3 +133,27 @@ test("a reader that goes away is no error", async () => {
   expect(await new Response(child.stderr).text()).toBe("");
   expect(await child.exited).toBe(0);
 });
+
+test("an output that cannot be written to is an error", () => {
+  const full = Bun.spawnSync(["sh", "-c", '"$0" help >/dev/full', garth], { stdout: "ignore", stderr: "pipe" });
+  expect(full.exitCode).toBe(3);
+  expect(full.stderr.toString()).toStartWith("error E_CANNOT_WRITE: stdout cannot be written to: ENOSPC");
+});
+
+test("--json is a document when the command line is wrong, too", () => {
+  const said = call(["store", "show", "--json"]);
+  expect(said.status).toBe(2);
+  expect(JSON.parse(said.stdout)).toMatchObject({ error: { code: "E_USAGE", exit: 2 } });
+});
+
+test("a large file is added also where the disk is quicker than the digest", () => {
+  const root = mkdtempSync("/dev/shm/garth-cli-");
+  try {
+    writeFileSync(join(directory, "large"), Buffer.alloc(64 << 20, "large"));
+    const said = call(["store", "add", "large", "--root", root]);
+    expect(said).toMatchObject({ status: 0, stderr: "" });
+    expect(said.stdout).toMatch(/^\/frx\/store\/[0-9a-f]{64}-large\n$/);
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+});

@@ -101,9 +101,13 @@ function explain(error: unknown, context: Context, json: boolean): number {
         ? new Problem({ code: "E_INTERRUPTED", message: "interrupted; everything that was begun is undone", exit: 130 })
         : undefined;
   if (problem === undefined) throw error;
+  tell(problem, json);
+  return interrupted ? 130 : problem.exit;
+}
+
+function tell(problem: Problem, json: boolean): void {
   write(STDERR, `${renderProblem(problem)}\n`);
   if (json) write(STDOUT, `${JSON.stringify({ error: problemDocument(problem) }, undefined, 2)}\n`);
-  return interrupted ? 130 : problem.exit;
 }
 
 async function main(words: readonly string[]): Promise<number> {
@@ -114,7 +118,7 @@ async function main(words: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof ReaderGone) return 0;
     if (error instanceof Problem) {
-      write(STDERR, `${renderProblem(error)}\n`);
+      tell(error, words.includes("--json"));
       return error.exit;
     }
     const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -125,3 +129,9 @@ async function main(words: readonly string[]): Promise<number> {
 
 // Not awaited: bytecode is for CommonJS, which has no await at the top.
 void main(process.argv.slice(2)).then((status) => process.exit(status));
+
+// A promise that nobody will ever keep must not look like success.
+process.once("beforeExit", () => {
+  write(STDERR, "This is a bug in Garth, not in what you asked of it:\nit waits for something that cannot happen any more\n");
+  process.exit(1);
+});

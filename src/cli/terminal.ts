@@ -4,6 +4,7 @@
  * process.stdout is left alone: building its stream costs 7 ms, more than the rest of the start.
  */
 import { fstatSync, statSync, writeSync } from "node:fs";
+import { Problem } from "../base/index.ts";
 
 export const STDOUT = 1;
 export const STDERR = 2;
@@ -19,12 +20,22 @@ function errnoOf(error: unknown): unknown {
 
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
-/** @throws ReaderGone on EPIPE */
+function unwritable(descriptor: number, error: unknown): Problem {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new Problem({
+    code: "E_CANNOT_WRITE",
+    message: `${descriptor === STDOUT ? "stdout" : "stderr"} cannot be written to: ${reason}`,
+    exit: 3,
+    cause: error,
+  });
+}
+
+/** @throws ReaderGone on EPIPE, Problem E_CANNOT_WRITE */
 export function write(descriptor: number, text: string): void {
   writeBytes(descriptor, new TextEncoder().encode(text));
 }
 
-/** @throws ReaderGone on EPIPE */
+/** @throws ReaderGone on EPIPE, Problem E_CANNOT_WRITE */
 export function writeBytes(descriptor: number, bytes: Uint8Array): void {
   for (let offset = 0; offset < bytes.length;) {
     try {
@@ -32,7 +43,7 @@ export function writeBytes(descriptor: number, bytes: Uint8Array): void {
     } catch (error) {
       const code = errnoOf(error);
       if (code === "EPIPE") throw new ReaderGone();
-      if (code !== "EAGAIN") throw error;
+      if (code !== "EAGAIN") throw unwritable(descriptor, error);
       // Somebody made the pipe non-blocking and its reader is slow: wait a little for room.
       Atomics.wait(pause, 0, 0, 5);
     }

@@ -17,8 +17,8 @@ const PROGRAM = `
 
 export function hashBeside(): BesideHasher {
   const url = URL.createObjectURL(new Blob([PROGRAM], { type: "application/javascript" }));
+  // It keeps the process alive until `close`: while an answer is all that is waited for, nothing else does.
   const worker = new Worker(url);
-  worker.unref();
   const ask = (message: Uint8Array<SharedArrayBuffer> | null): Promise<string> =>
     new Promise((resolve, reject) => {
       worker.addEventListener("message", ({ data }) => resolve(String(data)), { once: true });

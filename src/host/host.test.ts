@@ -137,3 +137,15 @@ describe("process identity", () => {
     expect(host.isAlive("nonsense")).toBe(false);
   });
 });
+
+test("hashing on another thread is waited for by a process that has nothing else to do", () => {
+  const program = `
+    const { localHost } = await import(${JSON.stringify(`${import.meta.dir}/index.ts`)});
+    const hasher = localHost().hashBeside();
+    const data = new Uint8Array(new SharedArrayBuffer(16 << 20));
+    const work = hasher.update(data).then(() => hasher.digest());
+    void work.then((digest) => { console.log(digest); hasher.close(); });`;
+  const child = Bun.spawnSync([process.execPath, "-e", program], { stdout: "pipe", stderr: "pipe" });
+  expect(child.stderr.toString()).toBe("");
+  expect(child.stdout.toString().trim()).toBe(new Bun.CryptoHasher("sha256").update(new Uint8Array(16 << 20)).digest("hex"));
+});
