@@ -8,18 +8,25 @@
 import { Problem } from "../base/index.ts";
 import type { Host, Running } from "../host/index.ts";
 
-/** $1 is Garth, the rest are prefixes of its control groups. A dead Garth may still be a zombie that takes signals. */
+/**
+ * $1 is Garth, the rest are prefixes of its control groups. A dead Garth may still be a zombie that takes signals.
+ * Wherever the signal comes, wait ends: before sleeper is set the test sees dead, afterwards the trap kills what is waited for.
+ * By KILL, because a child that has not become sleep yet still has the shell's trap for TERM.
+ */
 const SCRIPT = `
 dead=
-trap 'dead=1' TERM
+sleeper=
+trap 'dead=1; [ -z "$sleeper" ] || kill -KILL "$sleeper" 2>/dev/null' TERM
 trap '' INT QUIT HUP
 garth=$1
 shift
 echo ready
 while [ -z "$dead" ] && kill -0 "$garth" 2>/dev/null; do
   sleep 30 &
-  wait "$!" || :
-  kill "$!" 2>/dev/null || :
+  sleeper=$!
+  [ -n "$dead" ] || wait "$sleeper" || :
+  kill -KILL "$sleeper" 2>/dev/null || :
+  sleeper=
 done
 for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
   left=
