@@ -62,6 +62,7 @@ test("help is on stdout when asked for, and on stderr with status 2 when not", (
     ["store", "--help"],
     ["build", "--help"],
     ["help", "drv", "show"],
+    ["--root", "elsewhere", "help"],
   ]) {
     const said = call(words);
     expect(said).toMatchObject({ status: 0, stderr: "" });
@@ -76,6 +77,7 @@ test("help is on stdout when asked for, and on stderr with status 2 when not", (
 
 test.each([
   [["stoer", "ls"], "there is no command `garth stoer`", "garth store"],
+  [["--root", "elsewhere", "stoer", "ls"], "there is no command `garth stoer`", "garth store"],
   [["store", "verfy"], "there is no command `garth store verfy`", "garth store verify"],
   [["build", "--keep-faild"], "there is no option --keep-faild", "--keep-failed"],
   [["store", "show"], "garth store show needs ITEM", "--help"],

@@ -3,6 +3,7 @@ import { Problem, problemDocument, renderProblem } from "../base/index.ts";
 import { version } from "../../package.json";
 import type { Answer, Command, Context, Given } from "./command.ts";
 import { openContext } from "./context.ts";
+import { refusal } from "./failure.ts";
 import { commandHelp, generalHelp, meant, nounHelp } from "./help.ts";
 import { checkArguments, given, GLOBAL_OPTIONS, readWords, usageProblem } from "./parse.ts";
 import { COMMANDS } from "./table.ts";
@@ -13,15 +14,16 @@ interface Called {
   readonly words: readonly string[];
 }
 
+/** Where words stand that are neither options nor the value of `--root`. */
+function plainWords(words: readonly string[]): readonly number[] {
+  const end = words.indexOf("--");
+  const before = end === -1 ? words : words.slice(0, end);
+  return before.flatMap((word, index) => (word.startsWith("-") || before[index - 1] === "--root" ? [] : [index]));
+}
+
 /** The command whose words stand first; options may stand before and between them. */
 function findCommand(words: readonly string[]): Called | undefined {
-  const plain: number[] = [];
-  for (const [index, word] of words.entries()) {
-    if (word === "--" || plain.length === 2) break;
-    const before = words[index - 1];
-    const isValue = before === "--root";
-    if (!word.startsWith("-") && !isValue) plain.push(index);
-  }
+  const plain = plainWords(words).slice(0, 2);
   const [first, second] = plain.map((index) => words[index]);
   if (first === undefined) return undefined;
   const without = (count: number) => words.filter((_, index) => !plain.slice(0, count).includes(index));
@@ -33,8 +35,9 @@ function findCommand(words: readonly string[]): Called | undefined {
 
 /** Help, or the complaint that there is no such command. */
 function withoutCommand(words: readonly string[]): number {
-  const asked = words[0] === "help" || words.some((word) => word === "--help" || word === "-h");
-  const rest = words.filter((word) => word !== "help" && !word.startsWith("-"));
+  const plain = plainWords(words).map((index) => words[index] ?? "");
+  const asked = plain[0] === "help" || words.some((word) => word === "--help" || word === "-h");
+  const rest = plain.filter((word) => word !== "help");
   const [noun] = rest;
   const called = findCommand(rest);
   if (asked && called !== undefined) return say(commandHelp(called.command));
@@ -91,8 +94,9 @@ async function run({ command, words }: Called): Promise<number> {
   }
 }
 
-function explain(error: unknown, context: Context, json: boolean): number {
-  if (error instanceof ReaderGone) return 0;
+function explain(thrown: unknown, context: Context, json: boolean): number {
+  if (thrown instanceof ReaderGone) return 0;
+  const error = refusal(thrown) ?? thrown;
   const interrupted = context.signal.aborted;
   const problem =
     error instanceof Problem && !(interrupted && error.exit === 1)
@@ -113,10 +117,12 @@ function tell(problem: Problem, json: boolean): void {
 async function main(words: readonly string[]): Promise<number> {
   try {
     if (words[0] === "--version") return say(`garth ${version}`);
-    const called = words[0] === "help" ? undefined : findCommand(words);
+    const [first] = plainWords(words);
+    const called = first !== undefined && words[first] === "help" ? undefined : findCommand(words);
     return called === undefined ? withoutCommand(words) : await run(called);
-  } catch (error) {
-    if (error instanceof ReaderGone) return 0;
+  } catch (thrown) {
+    if (thrown instanceof ReaderGone) return 0;
+    const error = refusal(thrown) ?? thrown;
     if (error instanceof Problem) {
       tell(error, words.includes("--json"));
       return error.exit;

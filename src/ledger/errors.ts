@@ -33,7 +33,8 @@ export function explained(error: unknown, file: string): unknown {
       "see who holds it with `fuser -v`, wait, or end that process; nothing was changed",
     );
   }
-  if (is(error, "SQLITE_FULL")) {
+  // A tmpfs that is full fails already when the memory that readers share is made.
+  if (is(error, "SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")) {
     return about("E_NO_SPACE", `there was no space left to write the database ${file}`, "free some space; nothing was changed");
   }
   if (is(error, "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_READONLY", "SQLITE_AUTH")) {
