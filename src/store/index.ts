@@ -8,7 +8,7 @@
  *
  * An item is valid when it has a row; a directory without one is nothing. Content never changes once it is valid.
  *
- * Order of writes (plan.ts; notes/store-durability.md): content and metadata in scratch; one syncfs; then under the ledger's
+ * Order of writes (plan.ts; notes/0009-store-durability.md): content and metadata in scratch; one syncfs; then under the ledger's
  * write lock the rename into the store, fsync of the store directory, rows, COMMIT with synchronous=FULL. Whatever is lost at a
  * power failure, an item that has a row is complete. Registrations that wait at the same time share these fsyncs.
  *
