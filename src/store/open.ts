@@ -139,9 +139,13 @@ function single<T>(items: readonly T[]): T {
   return item;
 }
 
-/** A process identity as a file name. */
+/** A process identity as a file name that can stand as it is in a URL, as apt wants it, and back. */
 function scratchName(identity: string): string {
-  return encodeURIComponent(identity);
+  return identity.replaceAll(":", "+");
+}
+
+function ownerOf(name: string): string {
+  return name.replaceAll("+", ":");
 }
 
 /** Scratch directories and pins of processes that are no more. */
@@ -150,7 +154,7 @@ function recover(context: StoreContext): void {
   if (files.exists(context.scratchParent)) {
     for (const bytes of files.list(context.scratchParent)) {
       const name = Buffer.from(bytes).toString("utf8");
-      if (isLiving(context, decodeURIComponent(name))) continue;
+      if (isLiving(context, ownerOf(name))) continue;
       files.removeTree(`${context.scratchParent}/${name}`);
     }
   }

@@ -43,7 +43,7 @@ export async function makeTree(
   }
   // Without root the other user ids of the namespace must reach the packages, and a home directory is shut to them. With root, the
   // place must only be one that a line of sources.list(5) can say as it is.
-  const open = host.isRoot && PLAIN_PATH.test(scratch) ? scratch : host.files.makeTemporaryDirectory("/tmp/garth-world-");
+  const open = host.isRoot && PLAIN_PATH.test(scratch) ? scratch : openPlace(host);
   try {
     host.files.chmod(open, 0o755);
     const repository = `${open}/repository`;
@@ -67,6 +67,22 @@ export async function makeTree(
   } finally {
     if (open !== scratch) host.files.removeTree(open);
   }
+}
+
+const OPEN_PLACE = /^garth-world-(?<owner>.+)-[A-Za-z0-9]{6}$/;
+
+/** A directory in /tmp that says whose it is; those of dead processes are removed, the caller's own user's alone. */
+function openPlace({ files, processIdentity, isAlive }: Host): string {
+  const place = files.makeTemporaryDirectory(`/tmp/garth-world-${processIdentity.replaceAll(":", "+")}-`);
+  const { uid } = files.lstat(place);
+  for (const entry of files.list("/tmp")) {
+    const name = Buffer.from(entry).toString("utf8");
+    const owner = OPEN_PLACE.exec(name)?.groups?.["owner"]?.replaceAll("+", ":");
+    if (owner === undefined || isAlive(owner)) continue;
+    const stat = files.lstatIfAny(`/tmp/${name}`);
+    if (stat?.type === "directory" && stat.uid === uid) files.removeTree(`/tmp/${name}`);
+  }
+  return place;
 }
 
 async function run(context: WorldContext, doing: string, argv: readonly [string, ...string[]], temporary: string): Promise<void> {

@@ -28,8 +28,7 @@ function without(...programs: readonly string[]): Host {
 }
 
 function scratchOf(bench: FetchBench): readonly string[] {
-  const own = `${bench.root}/frx/var/garth/tmp/store/${encodeURIComponent(localHost().processIdentity)}`;
-  return existsSync(own) ? readdirSync(own).filter((name) => name.startsWith("source-")) : [];
+  return readdirSync(bench.store.temporaryDirectory).filter((name) => name.startsWith("source-"));
 }
 
 const processesOf = (word: string) =>
@@ -238,6 +237,7 @@ describe("making that is ended", () => {
     async () => {
       using other = openFetchBench();
       copyFileSync(`${bench.root}/debian.lock`, `${other.root}/debian.lock`);
+      const before = readdirSync("/tmp").filter((name) => name.startsWith("garth-world-"));
       const child = Bun.spawn({
         cmd: [process.execPath, "-e", CHILD],
         env: { ...process.env, ROOT: other.root, DISTFILES: bench.distfiles },
@@ -255,11 +255,9 @@ describe("making that is ended", () => {
       const state = `${other.root}/frx/var/garth/tmp/store`;
       expect(readdirSync(state).length).toBeGreaterThan(0);
       other.store.recover();
-      expect(
-        readdirSync(state).filter(
-          (name) => name !== localHost().processIdentity && !name.startsWith(encodeURIComponent(localHost().processIdentity)),
-        ),
-      ).toEqual([]);
+      const own = other.store.temporaryDirectory;
+      expect(readdirSync(state).filter((name) => `${state}/${name}` !== own)).toEqual([]);
+      expect(readdirSync("/tmp").filter((name) => name.startsWith("garth-world-"))).toEqual(before);
     },
     TIMEOUT,
   );
@@ -279,5 +277,5 @@ const CHILD = `
   const spawn = (command, options) => host.spawn(command, { onOutput: (chunk, stream) => { process.stdout.write(chunk); options?.onOutput?.(chunk, stream); } });
   const loud = { ...host, processIdentity: host.processIdentity, spawn };
   const world = { kind: "debian-world", name: "minimal", suite: "bookworm", packages: ${JSON.stringify(PACKAGES)}, lock: root + "/debian.lock", policy: "strict" };
-  await realiseWorld({ host: loud, store, distfiles, system: host.system, emit: () => {} }, world);
+  await realiseWorld({ host: loud, store, distfiles, system: host.system, emit: () => {}, records: { noteWorld: () => {} } }, world);
 `;
