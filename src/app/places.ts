@@ -1,4 +1,4 @@
-/** Where everything is (interfaces.md, "Places"). Pure: the environment is an argument. */
+/** Where everything is. Pure: the environment is an argument. */
 import { operatingSystemOf, type System } from "../base/index.ts";
 
 export interface Places {

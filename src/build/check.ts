@@ -6,15 +6,15 @@
  */
 import { stepLabel } from "../recipe/index.ts";
 import type { FileDifference } from "../store/index.ts";
-import type { Outputs, Resolved, Session } from "./context.ts";
+import type { Outputs, Resolved, Building } from "./context.ts";
 import { notReproducible } from "./failure.ts";
 import { runOnce } from "./make.ts";
 import type { StepNode } from "./nodes.ts";
 
 /** @throws Problem E_NOT_REPRODUCIBLE with the files that differ; with `--keep-failed` the second tree is kept */
-export async function checkStep(session: Session, node: StepNode, resolved: Resolved, outputs: Outputs): Promise<void> {
-  const { shop } = session;
-  const run = await runOnce(session, node, resolved, 1, () => undefined);
+export async function checkStep(building: Building, node: StepNode, resolved: Resolved, outputs: Outputs): Promise<void> {
+  const { shop } = building;
+  const run = await runOnce(building, node, resolved, 1, () => undefined);
   let done = false;
   try {
     const again = await shop.store.examine(run.registration);

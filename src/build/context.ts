@@ -53,7 +53,7 @@ export interface Resolved {
 }
 
 /** One call of `build`. */
-export interface Session {
+export interface Building {
   readonly shop: Workshop;
   readonly graph: Graph;
   readonly options: BuildOptions;

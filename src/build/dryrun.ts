@@ -2,25 +2,25 @@
 import { hashPart, type StorePath } from "../base/index.ts";
 import { parseDerivation, type Reason, stepLabel, type Step, whyRebuild } from "../recipe/index.ts";
 import { FIRST_BUILD_ID, type SandboxIdentity } from "../sandbox/index.ts";
-import type { Resolved, Session, Workshop } from "./context.ts";
+import type { Resolved, Building, Workshop } from "./context.ts";
 import { lookUp } from "./lookup.ts";
 import { outputPlaces, planFor } from "./make.ts";
 import type { StepNode } from "./nodes.ts";
 import type { PlannedStep } from "./types.ts";
 
 /** Everything that can be known without building or fetching. */
-export async function lookUpAll(session: Session): Promise<void> {
-  const { plan } = session;
-  for (let keys = plan.lookups(); keys.length > 0; keys = plan.lookups()) await Promise.all(lookUp(session, keys));
-  const [failure] = session.failures;
+export async function lookUpAll(building: Building): Promise<void> {
+  const { plan } = building;
+  for (let keys = plan.lookups(); keys.length > 0; keys = plan.lookups()) await Promise.all(lookUp(building, keys));
+  const [failure] = building.failures;
   if (failure !== undefined) throw failure.error;
 }
 
 /** The steps the goals stand on, dependencies first; those that nobody needs any more are left out. */
-export function plannedSteps(session: Session): readonly PlannedStep[] {
-  return wantedSteps(session).map(({ node, state }) => {
+export function plannedSteps(building: Building): readonly PlannedStep[] {
+  return wantedSteps(building).map(({ node, state }) => {
     const { name, version } = node.step.recipe;
-    const resolved = state === "waits" ? undefined : session.resolved.get(node.key);
+    const resolved = state === "waits" ? undefined : building.resolved.get(node.key);
     return {
       key: node.key,
       label: stepLabel(node.step),
@@ -28,18 +28,18 @@ export function plannedSteps(session: Session): readonly PlannedStep[] {
       version,
       state,
       drv: resolved?.drv,
-      expectedMs: session.expectedMs.get(name),
-      reasons: state === "present" ? [] : reasonsFor(session, node, resolved),
-      plan: state === "build" && resolved !== undefined ? renderedPlan(session.shop, resolved) : {},
+      expectedMs: building.expectedMs.get(name),
+      reasons: state === "present" ? [] : reasonsFor(building, node, resolved),
+      plan: state === "build" && resolved !== undefined ? renderedPlan(building.shop, resolved) : {},
     };
   });
 }
 
-export function rebuiltSteps(session: Session): readonly { readonly step: Step; readonly reasons: readonly Reason[] }[] {
-  return wantedSteps(session).flatMap(({ node, state }) => {
+export function rebuiltSteps(building: Building): readonly { readonly step: Step; readonly reasons: readonly Reason[] }[] {
+  return wantedSteps(building).flatMap(({ node, state }) => {
     if (state === "present") return [];
-    const resolved = state === "waits" ? undefined : session.resolved.get(node.key);
-    return [{ step: node.step, reasons: reasonsFor(session, node, resolved) }];
+    const resolved = state === "waits" ? undefined : building.resolved.get(node.key);
+    return [{ step: node.step, reasons: reasonsFor(building, node, resolved) }];
   });
 }
 
@@ -48,7 +48,7 @@ interface Wanted {
   readonly state: PlannedStep["state"];
 }
 
-function wantedSteps({ graph, work, plan }: Session): readonly Wanted[] {
+function wantedSteps({ graph, work, plan }: Building): readonly Wanted[] {
   return graph.steps.flatMap(({ key }): Wanted[] => {
     const node = work.byKey.get(key);
     if (node?.kind !== "step") return [];
@@ -60,20 +60,20 @@ function wantedSteps({ graph, work, plan }: Session): readonly Wanted[] {
 }
 
 /** Against the last derivation built under the same name. */
-function reasonsFor(session: Session, node: StepNode, resolved: Resolved | undefined): readonly Reason[] {
-  const { records, store } = session.shop;
+function reasonsFor(building: Building, node: StepNode, resolved: Resolved | undefined): readonly Reason[] {
+  const { records, store } = building.shop;
   const last = records.lastBuild(node.step.recipe.name);
   if (last === undefined) return [{ field: "name", before: undefined, after: stepLabel(node.step) }];
-  if (resolved === undefined) return waitingFor(session, node);
+  if (resolved === undefined) return waitingFor(building, node);
   if (resolved.drv === last.drv) {
     const gone = Object.entries(records.knownOutputs(last.drv) ?? {}).filter(([, path]) => !store.isValid(path));
     return gone.map(([name, path]) => ({ field: `outputs.${name}`, before: path, after: undefined }));
   }
-  return whyRebuild(parseDerivation(last.derivation, last.drv), resolved.derivation, pathNames(session, node));
+  return whyRebuild(parseDerivation(last.derivation, last.drv), resolved.derivation, pathNames(building, node));
 }
 
 /** Inputs that come out of a build of their own: what they will be is not known. */
-function waitingFor({ plan }: Session, { step, sources, world }: StepNode): readonly Reason[] {
+function waitingFor({ plan }: Building, { step, sources, world }: StepNode): readonly Reason[] {
   const needs = [
     ...Object.entries(step.inputs).map(([name, key]) => [`inputs.${name}`, key] as const),
     ...Object.entries(sources).map(([name, key]) => [`sources.${name}`, key] as const),
@@ -84,10 +84,10 @@ function waitingFor({ plan }: Session, { step, sources, world }: StepNode): read
     .map(([field]) => ({ field, before: undefined, after: "(not made yet)" }));
 }
 
-function pathNames(session: Session, { step, sources }: StepNode): ReadonlyMap<StorePath, string> {
+function pathNames(building: Building, { step, sources }: StepNode): ReadonlyMap<StorePath, string> {
   const names = new Map<StorePath, string>();
   for (const [name, key] of [...Object.entries(step.inputs), ...Object.entries(sources)]) {
-    for (const path of Object.values(session.outputs.get(key) ?? {})) names.set(path, name);
+    for (const path of Object.values(building.outputs.get(key) ?? {})) names.set(path, name);
   }
   return names;
 }

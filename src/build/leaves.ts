@@ -1,12 +1,12 @@
 /** Making what the steps stand on: fetching sources, making worlds. Their events go to the first step that wants them. */
 import { Problem, type StorePath } from "../base/index.ts";
 import type { Derivation, Step } from "../recipe/index.ts";
-import { pin, type Session } from "./context.ts";
+import { pin, type Building } from "./context.ts";
 import { type FetchContext, realiseFetch } from "./fetch/index.ts";
 import type { SourceNode, WorldNode } from "./nodes.ts";
 import { realiseWorld, type WorldContext } from "./world/index.ts";
 
-export function fetchContext({ shop, options }: Pick<Session, "shop" | "options">, key: string): FetchContext {
+export function fetchContext({ shop, options }: Pick<Building, "shop" | "options">, key: string): FetchContext {
   return {
     host: shop.host,
     store: shop.store,
@@ -18,25 +18,25 @@ export function fetchContext({ shop, options }: Pick<Session, "shop" | "options"
   };
 }
 
-export function worldContext({ shop, options }: Pick<Session, "shop" | "options">, key: string): WorldContext {
+export function worldContext({ shop, options }: Pick<Building, "shop" | "options">, key: string): WorldContext {
   const { store, records } = shop;
   return { ...fetchContext({ shop, options }, key), store, records, emit: (event) => shop.emit({ ...event, key }) };
 }
 
 /** @throws Problem of the fetcher or the world */
-export async function makeLeaf(session: Session, node: SourceNode | WorldNode): Promise<StorePath> {
-  const { shop } = session;
-  const path = node.kind === "source" ? await fetchSource(session, node) : await makeWorld(session, node);
+export async function makeLeaf(building: Building, node: SourceNode | WorldNode): Promise<StorePath> {
+  const { shop } = building;
+  const path = node.kind === "source" ? await fetchSource(building, node) : await makeWorld(building, node);
   if (pin(shop, [path]).length > 0) throw collected(path);
   return path;
 }
 
-async function fetchSource(session: Session, node: SourceNode): Promise<StorePath> {
-  return (await realiseFetch(fetchContext(session, node.step), node.fetch)).path;
+async function fetchSource(building: Building, node: SourceNode): Promise<StorePath> {
+  return (await realiseFetch(fetchContext(building, node.step), node.fetch)).path;
 }
 
-async function makeWorld(session: Session, { key, world }: WorldNode): Promise<StorePath> {
-  const { path } = await realiseWorld(worldContext(session, key), world);
+async function makeWorld(building: Building, { key, world }: WorldNode): Promise<StorePath> {
+  const { path } = await realiseWorld(worldContext(building, key), world);
   return path;
 }
 
@@ -47,17 +47,17 @@ async function makeWorld(session: Session, { key, world }: WorldNode): Promise<S
  * @throws Problem of the world
  */
 export async function buildRootOf(
-  session: Pick<Session, "shop" | "options">,
+  building: Pick<Building, "shop" | "options">,
   step: Step,
   derivation: Derivation,
 ): Promise<string> {
-  const { store } = session.shop;
+  const { store } = building.shop;
   const { buildRoot } = step.recipe;
   if (buildRoot.kind === "host" || derivation.buildRoot.kind === "host") return "/";
   const known = derivation.buildRoot.path;
-  if (pin(session.shop, [known]).length === 0) return store.physical(known);
-  const { path } = await realiseWorld(worldContext(session, step.key), buildRoot.world);
-  if (pin(session.shop, [path]).length > 0) throw collected(path);
+  if (pin(building.shop, [known]).length === 0) return store.physical(known);
+  const { path } = await realiseWorld(worldContext(building, step.key), buildRoot.world);
+  if (pin(building.shop, [path]).length > 0) throw collected(path);
   return store.physical(path);
 }
 

@@ -14,7 +14,7 @@ import { hashPart, namePart, Problem, type StorePath } from "../base/index.ts";
 import { derivationReferences, scratchPath, stepLabel } from "../recipe/index.ts";
 import { planSandbox, type SandboxIdentity, type SandboxPlan, type SandboxResult, type SandboxUse } from "../sandbox/index.ts";
 import type { Registration } from "../store/index.ts";
-import { leaseName, type Outputs, pin, type Resolved, type Session, type Workshop } from "./context.ts";
+import { leaseName, type Outputs, pin, type Resolved, type Building, type Workshop } from "./context.ts";
 import { buildFailure, type Kept, outputRefused } from "./failure.ts";
 import { collected } from "./leaves.ts";
 import { type BuildLog, logPath, openLog } from "./log.ts";
@@ -36,8 +36,8 @@ export interface MakeOptions {
 }
 
 /** @throws Problem E_BUILD_FAILED, E_LIMIT_EXCEEDED, E_INTERRUPTED, and those of sandbox and store */
-export async function makeStep(session: Session, node: StepNode, resolved: Resolved, options: MakeOptions): Promise<Made> {
-  const { shop } = session;
+export async function makeStep(building: Building, node: StepNode, resolved: Resolved, options: MakeOptions): Promise<Made> {
+  const { shop } = building;
   const { drv } = resolved;
   const { ledger } = shop;
   const holder = ledger.quickTransaction(() => ledger.acquire(leaseName(drv), shop.owner, shop.isAlive, shop.now()));
@@ -46,12 +46,12 @@ export async function makeStep(session: Session, node: StepNode, resolved: Resol
   try {
     const present = options.forced ? undefined : shop.store.realisation(drv);
     if (present !== undefined) return { kind: "present", outputs: present };
-    writeDerivations(session, [resolved]);
+    writeDerivations(building, [resolved]);
     pinNeeds(shop, resolved);
-    const run = await runOnce(session, node, resolved, 0, options.onSandboxGone);
+    const run = await runOnce(building, node, resolved, 0, options.onSandboxGone);
     try {
       shop.emit({ kind: "registering", key: node.key });
-      const items = await shop.registrar.register(run.registration, session.plan.busy("build"));
+      const items = await shop.registrar.register(run.registration, building.plan.busy("build"));
       const outputs = Object.fromEntries(Object.entries(items).map(([name, { path }]) => [name, path]));
       for (const { path } of Object.values(items)) shop.pinned.add(path);
       ledger.quickTransaction(() => {
@@ -92,13 +92,13 @@ export interface SandboxRun {
 
 /** One run of the builder in its sandbox. `round` 1 is the second build of `--check`. */
 export async function runOnce(
-  session: Session,
+  building: Building,
   node: StepNode,
   resolved: Resolved,
   round: number,
   onSandboxGone: () => void,
 ): Promise<SandboxRun> {
-  const { shop, options } = session;
+  const { shop, options } = building;
   const { drv } = resolved;
   const label = stepLabel(node.step);
   const slot = shop.slots.take();
@@ -121,7 +121,7 @@ export async function runOnce(
       shop.emit({ kind: "kept", key: node.key, ...kept });
       return kept;
     };
-    shop.emit({ kind: "started", key: node.key, drv, expectedMs: session.expectedMs.get(node.step.recipe.name) });
+    shop.emit({ kind: "started", key: node.key, drv, expectedMs: building.expectedMs.get(node.step.recipe.name) });
     const { result, use } = await runLogged(shop, plan, log, options.signal);
     onSandboxGone();
     if (result.kind === "exited" && result.status === 0) {

@@ -1,13 +1,13 @@
 /** A builder: what lives from its opening to its closing. */
 import { Problem } from "../base/index.ts";
 import type { Graph } from "../recipe/index.ts";
-import { type BuilderContext, type Session, type Workshop } from "./context.ts";
+import { type BuilderContext, type Building, type Workshop } from "./context.ts";
 import { lookUpAll, plannedSteps, rebuiltSteps } from "./dryrun.ts";
 import { buildRootOf } from "./leaves.ts";
 import { logPath, readLog } from "./log.ts";
 import { openRecords } from "./records.ts";
 import { openRegistrar } from "./registrar.ts";
-import { openSession, runBuild } from "./run.ts";
+import { openBuilding, runBuild } from "./run.ts";
 import { openSlots, recoverSlots } from "./slots.ts";
 import type { Builder, BuildOptions } from "./types.ts";
 
@@ -40,10 +40,10 @@ export function openBuilder(context: BuilderContext): Builder {
     recovered = true;
   }
 
-  async function look(graph: Graph): Promise<Session> {
-    const session = await openSession(shop, graph, LOOK_ONLY);
-    await lookUpAll(session);
-    return session;
+  async function look(graph: Graph): Promise<Building> {
+    const building = await openBuilding(shop, graph, LOOK_ONLY);
+    await lookUpAll(building);
+    return building;
   }
 
   return {

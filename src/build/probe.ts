@@ -7,7 +7,7 @@
 import { canonicalJson, hashPart, sha256, type StorePath } from "../base/index.ts";
 import { stepLabel } from "../recipe/index.ts";
 import { planSandbox } from "../sandbox/index.ts";
-import type { Resolved, Session } from "./context.ts";
+import type { Resolved, Building } from "./context.ts";
 import { probeFailure } from "./failure.ts";
 import { buildRootOf } from "./leaves.ts";
 import { plain } from "./log.ts";
@@ -16,29 +16,29 @@ import type { StepNode } from "./nodes.ts";
 
 const PRINTED_MAX_BYTES = 64 * 1024;
 
-export function knownProbe({ shop }: Session, node: StepNode, out: StorePath): string | undefined {
+export function knownProbe({ shop }: Building, node: StepNode, out: StorePath): string | undefined {
   const { probe } = node.step.recipe;
   return probe === undefined ? undefined : shop.records.probe(out, probeKey(probe));
 }
 
 /** What it printed, without white space at its ends; undefined when the recipe has no probe. @throws Problem E_PROBE_FAILED */
 export async function probeOutput(
-  session: Session,
+  building: Building,
   node: StepNode,
   resolved: Resolved,
   out: StorePath,
 ): Promise<string | undefined> {
-  const { shop, options } = session;
+  const { shop, options } = building;
   const { probe } = node.step.recipe;
   if (probe === undefined) return undefined;
-  const known = knownProbe(session, node, out);
+  const known = knownProbe(building, node, out);
   if (known !== undefined) return known;
   shop.emit({ kind: "probing", key: node.key });
   const { derivation } = resolved;
   const { buildRoot } = derivation;
   const [program, ...words] = probe.argv;
   const argv = [`${out}/${program ?? ""}`, ...words] as const;
-  const physical = await buildRootOf(session, node.step, derivation);
+  const physical = await buildRootOf(building, node.step, derivation);
   const slot = shop.slots.take();
   const id = hashPart(out).slice(0, 8);
   const scratch = shop.slots.fresh(slot, id);

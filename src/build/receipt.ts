@@ -1,9 +1,9 @@
-/** The receipt of one built step (interfaces.md, "Receipts"). Pure, but for asking the store. */
+/** The receipt of one built step. Pure, but for asking the store. */
 import type { Store } from "../store/index.ts";
 import type { StepResult } from "./types.ts";
 
 /**
- * Keys in the order of interfaces.md. Lists are separated by one space. `out_*` is the output "out"; further outputs have
+ * Keys in an order that scripts may rely on. Lists are separated by one space. `out_*` is the output "out"; further outputs have
  * `<name>_path` and `<name>_nar_sha256`. `references` are those of `out`, without itself. `tests` is "passed" when the recipe runs
  * its test suite as part of the build, else "none". What is not known (the build was done elsewhere or forgotten) is left out.
  */

@@ -8,7 +8,7 @@ import { Problem } from "../base/index.ts";
 import { type Graph, stepLabel } from "../recipe/index.ts";
 import { chooseAlternatives } from "./alternatives.ts";
 import { checkStep } from "./check.ts";
-import { leaseName, type Resolved, type Session, type Workshop } from "./context.ts";
+import { leaseName, type Resolved, type Building, type Workshop } from "./context.ts";
 import { interrupted, summary } from "./failure.ts";
 import { makeLeaf } from "./leaves.ts";
 import { lookUp, nodeOf, resolvedOf, setOutputs } from "./lookup.ts";
@@ -24,7 +24,7 @@ const FETCHES = 4;
 const POLL_FIRST_MS = 20;
 const POLL_MAX_MS = 1000;
 
-export async function openSession(shop: Workshop, graph: Graph, options: BuildOptions): Promise<Session> {
+export async function openBuilding(shop: Workshop, graph: Graph, options: BuildOptions): Promise<Building> {
   const expectedMs = shop.records.durationsMs(graph.steps.map(({ recipe }) => recipe.name));
   const work = workOf(graph, await chooseAlternatives(shop, graph, options), expectedMs);
   const plan = openPlan(work.nodes, graph.goals, {
@@ -48,23 +48,23 @@ export async function openSession(shop: Workshop, graph: Graph, options: BuildOp
 
 export async function runBuild(shop: Workshop, graph: Graph, options: BuildOptions): Promise<BuildResult> {
   throwIfAborted(options);
-  const session = await openSession(shop, graph, options);
-  emitGraph(session);
-  await drive(session);
+  const building = await openBuilding(shop, graph, options);
+  emitGraph(building);
+  await drive(building);
   throwIfAborted(options);
-  const failure = summary(session.failures, notTried(session));
+  const failure = summary(building.failures, notTried(building));
   if (failure !== undefined) throw failure;
-  confirmGoals(session);
-  await probeGoals(session);
+  confirmGoals(building);
+  await probeGoals(building);
   await shop.slots.settled();
-  return collectResults(session);
+  return collectResults(building);
 }
 
 function throwIfAborted({ signal }: BuildOptions): void {
   if (signal?.aborted === true) throw interrupted("building");
 }
 
-function emitGraph({ shop, graph, work, expectedMs }: Session): void {
+function emitGraph({ shop, graph, work, expectedMs }: Building): void {
   const steps = graph.steps.map((declared) => {
     const node = work.byKey.get(declared.key);
     const step = node?.kind === "step" ? node.step : declared;
@@ -74,7 +74,7 @@ function emitGraph({ shop, graph, work, expectedMs }: Session): void {
   shop.emit({ kind: "graph", steps });
 }
 
-function notTried({ plan, graph, work }: Session): readonly string[] {
+function notTried({ plan, graph, work }: Building): readonly string[] {
   const left = new Set(["skipped", "asked", "needed", "ready"]);
   return graph.steps.flatMap(({ key }) => {
     const node = work.byKey.get(key);
@@ -82,14 +82,14 @@ function notTried({ plan, graph, work }: Session): readonly string[] {
   });
 }
 
-async function drive(session: Session): Promise<void> {
-  const { plan, options } = session;
+async function drive(building: Building): Promise<void> {
+  const { plan, options } = building;
   const bell = openBell();
   const running = new Set<Promise<void>>();
   const launch = (task: Promise<void>): void => {
     const watched = task
       .catch((error: unknown) => {
-        session.failures.push({ key: "", label: "the build itself", error });
+        building.failures.push({ key: "", label: "the build itself", error });
         plan.stop();
       })
       .finally(() => {
@@ -106,9 +106,9 @@ async function drive(session: Session): Promise<void> {
   try {
     for (;;) {
       for (let keys = plan.lookups(); keys.length > 0; keys = plan.lookups()) {
-        for (const slow of lookUp(session, keys)) launch(slow);
+        for (const slow of lookUp(building, keys)) launch(slow);
       }
-      for (const key of plan.starts()) launch(perform(session, key, bell.ring));
+      for (const key of plan.starts()) launch(perform(building, key, bell.ring));
       if (plan.isDone() && running.size === 0) return;
       if (running.size === 0) throw new Error("the plan waits for something that nobody does");
       await bell.heard();
@@ -116,16 +116,16 @@ async function drive(session: Session): Promise<void> {
   } finally {
     options.signal?.removeEventListener("abort", onAbort);
     await Promise.allSettled(running);
-    await session.shop.slots.settled();
+    await building.shop.slots.settled();
   }
 }
 
-async function perform(session: Session, key: string, ring: () => void): Promise<void> {
-  const { plan, shop } = session;
-  const node = nodeOf(session, key);
+async function perform(building: Building, key: string, ring: () => void): Promise<void> {
+  const { plan, shop } = building;
+  const node = nodeOf(building, key);
   try {
-    if (node.kind === "step") return await performStep(session, node, ring);
-    const changed = setOutputs(session, key, { out: await makeLeaf(session, node) });
+    if (node.kind === "step") return await performStep(building, node, ring);
+    const changed = setOutputs(building, key, { out: await makeLeaf(building, node) });
     plan.finished(key, changed);
   } catch (error) {
     plan.failed(key);
@@ -135,34 +135,34 @@ async function perform(session: Session, key: string, ring: () => void): Promise
       return;
     }
     const label = node.kind === "step" ? stepLabel(node.step) : node.kind === "source" ? node.fetch.name : node.world.name;
-    session.failures.push({ key, label, error });
+    building.failures.push({ key, label, error });
     const [code, message] = error instanceof Problem ? [error.code, error.message] : ["E_BUG", String(error)];
     shop.emit({ kind: "failed", key: step, code, message });
   }
 }
 
-async function performStep(session: Session, node: StepNode, ring: () => void): Promise<void> {
-  const { shop, plan } = session;
-  const resolved = resolvedOf(session, node.key);
+async function performStep(building: Building, node: StepNode, ring: () => void): Promise<void> {
+  const { shop, plan } = building;
+  const resolved = resolvedOf(building, node.key);
   const other = shop.making.get(resolved.drv);
-  if (other !== undefined) return parkUntil(session, node, other);
+  if (other !== undefined) return parkUntil(building, node, other);
   const working = Promise.withResolvers<void>();
   shop.making.set(resolved.drv, working.promise);
   try {
-    const isGoal = session.graph.goals.includes(node.key);
-    const made = await makeOrCheck(session, node, resolved, isGoal, () => {
+    const isGoal = building.graph.goals.includes(node.key);
+    const made = await makeOrCheck(building, node, resolved, isGoal, () => {
       plan.vacate(node.key);
       ring();
     });
     if (made.kind === "held") {
       shop.emit({ kind: "waiting", key: node.key, holder: made.holder });
-      return parkUntil(session, node, untilReleased(session, resolved));
+      return parkUntil(building, node, untilReleased(building, resolved));
     }
-    const changed = setOutputs(session, node.key, made.outputs);
+    const changed = setOutputs(building, node.key, made.outputs);
     const out = outputOf(made.outputs);
-    await probeOutput(session, node, resolved, out);
+    await probeOutput(building, node, resolved, out);
     if (made.kind === "built") {
-      session.built.add(node.key);
+      building.built.add(node.key);
       shop.emit({ kind: "built", key: node.key, out, durationMs: made.use.durationMs });
     }
     plan.finished(node.key, changed);
@@ -173,31 +173,31 @@ async function performStep(session: Session, node: StepNode, ring: () => void): 
 }
 
 async function makeOrCheck(
-  session: Session,
+  building: Building,
   node: StepNode,
   resolved: Resolved,
   isGoal: boolean,
   onSandboxGone: () => void,
 ): Promise<Made> {
-  const { options } = session;
+  const { options } = building;
   const checks = options.check && isGoal;
-  const made = await makeStep(session, node, resolved, {
+  const made = await makeStep(building, node, resolved, {
     forced: options.rebuild && isGoal,
     onSandboxGone: checks ? () => undefined : onSandboxGone,
   });
-  if (made.kind !== "held" && checks) await checkStep(session, node, resolved, made.outputs);
+  if (made.kind !== "held" && checks) await checkStep(building, node, resolved, made.outputs);
   return made;
 }
 
 /** Gives the place back until `settled`, then the step is looked up again. */
-async function parkUntil({ plan }: Session, node: StepNode, settled: Promise<void>): Promise<void> {
+async function parkUntil({ plan }: Building, node: StepNode, settled: Promise<void>): Promise<void> {
   plan.park(node.key);
   await settled;
   plan.wake(node.key);
 }
 
 /** Asks for the lease, more and more seldom, until its holder gave it back or died; or until the build is cancelled. */
-async function untilReleased({ shop, plan, options }: Session, { drv }: Resolved): Promise<void> {
+async function untilReleased({ shop, plan, options }: Building, { drv }: Resolved): Promise<void> {
   const name = leaseName(drv);
   for (let waitMs = POLL_FIRST_MS; !plan.isStopped(); waitMs = Math.min(POLL_MAX_MS, waitMs * 1.5)) {
     await pause(waitMs, options.signal);

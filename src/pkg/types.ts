@@ -1,4 +1,4 @@
-/** What a FreeBSD package is, as values. Formats: ../formats (tar, ELF); sources: pkg-create(8), pkg-repository(5), and the real files in shared/data/pkg. */
+/** What a FreeBSD package is, as values. Formats: ../formats (tar, ELF); sources: pkg-create(8), pkg-repository(5), and files that pkg(8) made (../repository/testdata). */
 import type { JsonValue } from "../base/index.ts";
 
 export interface PackageFile {

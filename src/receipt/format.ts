@@ -6,7 +6,7 @@
  */
 import { Problem } from "../base/index.ts";
 
-/** Keys in the order of interfaces.md; values are plain text, lists separated by one space. */
+/** Keys in the order given, which scripts may rely on; values are plain text, lists separated by one space. */
 export type ReceiptFields = Readonly<Record<string, string>>;
 
 const KEY = /^[a-z][a-z0-9_]*$/;

@@ -241,19 +241,3 @@ export function fixedOutputPath(derivation: Pick<Derivation, "name" | "fixedOutp
   if (recursive) return storePath({ kind: "tree", narSha256: hash, references: [] }, name);
   return storePath({ kind: "flat", sha256: hash, references: [] }, name);
 }
-
-/** For people: what is fetched, in a few words. */
-export function fetchLabel(fetch: Fetch): string {
-  switch (fetch.fetcher) {
-    case "fetchurl":
-      return fetch.name;
-    case "fetchGit":
-      return `${fetch.url} at ${fetch.commit.slice(0, 12)}`;
-    case "localTree":
-      return fetch.path;
-    case "debianSource":
-      return `Debian source ${fetch.package} ${fetch.version}`;
-    case "npmTarball":
-      return `npm ${fetch.package}@${fetch.version}`;
-  }
-}

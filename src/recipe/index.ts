@@ -19,7 +19,6 @@ export {
   type DebianSourceOptions,
   fetchGit,
   type FetchGitOptions,
-  fetchLabel,
   fetchurl,
   type FetchurlOptions,
   fixedOutputDerivation,

@@ -148,7 +148,7 @@ export interface FixedOutput {
   readonly recursive: boolean;
 }
 
-/** interfaces.md, "Derivation". Canonical JSON; the store item `<hash>-<name>-<version>.drv`. */
+/** Canonical JSON (RFC 8785); the store item `<hash>-<name>-<version>.drv`. */
 export interface Derivation {
   readonly scheme: string;
   readonly name: string;
