@@ -7,6 +7,7 @@
  */
 import * as fs from "node:fs";
 import { localHost } from "../src/host/index.ts";
+import { nixStore } from "./nix.ts";
 import { type BenchRow, type Pair, ratioRow } from "./row.ts";
 
 const RUNS = { one: 11, many: 5, nothing: 9, hello: 3 };
@@ -44,8 +45,7 @@ interface Sides {
 /** A root and a Nix store, both empty; the same work written down for either. */
 async function sides(scratch: string, project: string, expression: string): Promise<Sides> {
   const directory = fs.mkdtempSync(`${scratch}/run-`);
-  const nixRoot = `${directory}/nix`;
-  for (const name of ["store", "var", "log", "etc", "localstate"]) fs.mkdirSync(`${nixRoot}/${name}`, { recursive: true });
+  const { root: nixRoot, env } = nixStore(directory);
   const settings = [
     "build-users-group =",
     "sandbox = true",
@@ -56,16 +56,6 @@ async function sides(scratch: string, project: string, expression: string): Prom
   fs.writeFileSync(`${nixRoot}/etc/nix.conf`, `${settings.join("\n")}\n`);
   fs.writeFileSync(`${directory}/garth.ts`, `import { hostView, script } from "garth";\n${project}`);
   fs.writeFileSync(`${directory}/default.nix`, expression);
-  const env = {
-    PATH: "/usr/bin:/bin",
-    HOME: directory,
-    NIX_REMOTE: "local",
-    NIX_STORE_DIR: `${nixRoot}/store`,
-    NIX_STATE_DIR: `${nixRoot}/var`,
-    NIX_LOG_DIR: `${nixRoot}/log`,
-    NIX_CONF_DIR: `${nixRoot}/etc`,
-    NIX_LOCALSTATE_DIR: `${nixRoot}/localstate`,
-  };
   const made: Sides = {
     directory,
     ours: (names, ...options) => {

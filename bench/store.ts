@@ -7,6 +7,7 @@
 import * as fs from "node:fs";
 import { randomBytes } from "node:crypto";
 import { localHost } from "../src/host/index.ts";
+import { nixStore } from "./nix.ts";
 import { type BenchRow, median, type Pair, ratioRow } from "./row.ts";
 
 const RUNS = 3;
@@ -46,18 +47,7 @@ async function timed(argv: readonly [string, ...string[]], env?: Readonly<Record
  */
 async function fresh(scratch: string): Promise<Stores> {
   const directory = fs.mkdtempSync(`${scratch}/run-`);
-  const nixRoot = `${directory}/nix`;
-  const env = {
-    PATH: "/usr/bin:/bin",
-    HOME: directory,
-    NIX_REMOTE: "local",
-    NIX_STORE_DIR: `${nixRoot}/store`,
-    NIX_STATE_DIR: `${nixRoot}/var`,
-    NIX_LOG_DIR: `${nixRoot}/log`,
-    NIX_CONF_DIR: `${nixRoot}/etc`,
-    NIX_LOCALSTATE_DIR: `${nixRoot}/localstate`,
-  };
-  for (const name of ["store", "var", "log", "etc", "localstate"]) fs.mkdirSync(`${nixRoot}/${name}`, { recursive: true });
+  const { root: nixRoot, env } = nixStore(directory);
   fs.writeFileSync(`${nixRoot}/etc/nix.conf`, "build-users-group =\nsandbox = false\nsubstitute = false\n");
   const child = new URL("store-child.ts", import.meta.url).pathname;
   await timed(["nix-store", "--init"], env);

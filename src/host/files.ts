@@ -85,6 +85,14 @@ export const localFiles: Files = {
   list: (path) => fs.readdirSync(native(path), { encoding: "buffer" }),
   readFile: (path) => fs.readFileSync(native(path)),
   readText: (path) => fs.readFileSync(native(path), "utf8"),
+  readTextIfAny: (path) => {
+    try {
+      return fs.readFileSync(native(path), "utf8");
+    } catch (error) {
+      if (isErrno(error, "ENOENT")) return undefined;
+      throw error;
+    }
+  },
   readLink: (path) => fs.readlinkSync(native(path), { encoding: "buffer" }),
   writeFile: (path, data, mode = 0o644) => fs.writeFileSync(native(path), data, { mode }),
   append: (path, data) => fs.appendFileSync(native(path), data),

@@ -99,6 +99,8 @@ export interface Files {
   list(path: PathLike): Uint8Array[];
   readFile(path: PathLike): Uint8Array;
   readText(path: PathLike): string;
+  /** undefined when there is no such file. */
+  readTextIfAny(path: PathLike): string | undefined;
   readLink(path: PathLike): Uint8Array;
   /** Creates or truncates; `mode` default 0o644. */
   writeFile(path: PathLike, data: Uint8Array | string, mode?: number): void;

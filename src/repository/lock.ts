@@ -24,7 +24,7 @@ function acquire(host: Host, layout: Layout): void {
   try {
     // link(2) makes the lock appear with its content, so nobody reads an empty one.
     if (linked(host, mine, layout.lock)) return;
-    const holder = readIfAny(host, layout.lock);
+    const holder = host.files.readTextIfAny(layout.lock);
     if (holder !== undefined && host.isAlive(holder)) throw busy(layout, holder);
     takeOver(host, layout, mine, holder);
   } finally {
@@ -41,7 +41,7 @@ function takeOver(host: Host, layout: Layout, mine: string, dead: string | undef
     } catch (error) {
       if (!isErrno(error, "ENOENT")) throw error;
     }
-    const moved = readIfAny(host, aside);
+    const moved = host.files.readTextIfAny(aside);
     if (moved !== undefined && moved !== dead) {
       // Somebody else was quicker and holds it now: it was theirs that was moved.
       linked(host, aside, layout.lock);
@@ -50,7 +50,7 @@ function takeOver(host: Host, layout: Layout, mine: string, dead: string | undef
     }
     if (moved !== undefined) host.files.unlink(aside);
   }
-  if (!linked(host, mine, layout.lock)) throw busy(layout, readIfAny(host, layout.lock) ?? "another process");
+  if (!linked(host, mine, layout.lock)) throw busy(layout, host.files.readTextIfAny(layout.lock) ?? "another process");
 }
 
 function linked(host: Host, existing: string, path: string): boolean {
@@ -59,15 +59,6 @@ function linked(host: Host, existing: string, path: string): boolean {
     return true;
   } catch (error) {
     if (isErrno(error, "EEXIST")) return false;
-    throw error;
-  }
-}
-
-function readIfAny(host: Host, path: string): string | undefined {
-  try {
-    return host.files.readText(path);
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined;
     throw error;
   }
 }

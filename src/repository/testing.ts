@@ -7,6 +7,7 @@ import { Problem, sha256 } from "../base/index.ts";
 import { tarArchive, type TarMember } from "../formats/index.ts";
 import { type Host, localHost } from "../host/index.ts";
 import { type Manifest, planArchive } from "../pkg/index.ts";
+import { MINIMAL } from "../pkg/testing.ts";
 
 export interface Workshop {
   readonly host: Host;
@@ -52,27 +53,10 @@ export function workshop(): Workshop {
 export function smallManifest(change: Partial<Manifest>, files: Readonly<Record<string, string>>): Manifest {
   const entries = Object.entries(files);
   return {
-    name: "hello",
+    ...MINIMAL,
     origin: `misc/${change.name ?? "hello"}`,
     version: "1.0",
-    comment: "Greets",
-    maintainer: "ports@example.org",
-    www: "",
-    abi: "FreeBSD:15:amd64",
-    arch: "freebsd:15:x86:64",
-    prefix: "/usr/local",
     flatsize: entries.reduce((sum, [, text]) => sum + text.length, 0),
-    licenselogic: "single",
-    licenses: ["MIT"],
-    desc: "Greets.",
-    deps: {},
-    categories: ["misc"],
-    users: [],
-    groups: [],
-    shlibsRequired: [],
-    shlibsProvided: [],
-    options: {},
-    annotations: {},
     files: entries.map(([path, text]) => {
       const sizeBytes = Buffer.byteLength(text);
       return {
@@ -86,10 +70,6 @@ export function smallManifest(change: Partial<Manifest>, files: Readonly<Record<
         mtimeSeconds: 1,
       };
     }),
-    config: [],
-    directories: [],
-    scripts: {},
-    messages: [],
     ...change,
   };
 }

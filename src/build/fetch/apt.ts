@@ -7,7 +7,7 @@
  * The lists stay, so that the next question is quick; two processes take turns by flock(1).
  */
 import { Problem } from "../../base/index.ts";
-import { type Host, isErrno } from "../../host/index.ts";
+import type { Host } from "../../host/index.ts";
 import { type AptSource, debianSourcesText, parseDeb822Sources, parseOneLineSources } from "./aptsources.ts";
 import { requireTool } from "./problems.ts";
 import { networkEnvironment, runTool, tail, type ToolResult } from "./tool.ts";
@@ -149,16 +149,7 @@ function layOut(host: Host, directory: string, sources: string, settings: readon
 
 /** Left alone when it is right: another process may be reading it. */
 function writeIfOther(host: Host, path: string, text: string): void {
-  if (readIfAny(host, path) !== text) host.files.writeFile(path, text);
-}
-
-function readIfAny(host: Host, path: string): string | undefined {
-  try {
-    return host.files.readText(path);
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined;
-    throw error;
-  }
+  if (host.files.readTextIfAny(path) !== text) host.files.writeFile(path, text);
 }
 
 /** Lines of apt.conf(5). */
@@ -180,9 +171,9 @@ function hostSources(host: Host): readonly AptSource[] {
         .toSorted()
     : [];
   return [
-    ...parseOneLineSources(readIfAny(host, "/etc/apt/sources.list") ?? ""),
+    ...parseOneLineSources(host.files.readTextIfAny("/etc/apt/sources.list") ?? ""),
     ...names.flatMap((name) => {
-      const text = readIfAny(host, `${directory}/${name}`) ?? "";
+      const text = host.files.readTextIfAny(`${directory}/${name}`) ?? "";
       return name.endsWith(".sources") ? parseDeb822Sources(text) : name.endsWith(".list") ? parseOneLineSources(text) : [];
     }),
   ];

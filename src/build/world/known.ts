@@ -1,6 +1,5 @@
 /** What a world is known to come to, from its lock alone. Loaded by every command that has a world; so it loads little. */
 import type { StorePath } from "../../base/index.ts";
-import { isErrno } from "../../host/index.ts";
 import { derivationPath, type WorldSource } from "../../recipe/index.ts";
 import { lockAnswers, parseLock, worldIdentity, type WorldLock } from "../../world/index.ts";
 import type { WorldContext } from "./types.ts";
@@ -9,12 +8,8 @@ export type Reader = Pick<WorldContext, "host" | "store" | "system">;
 
 /** The lock as it lies there; undefined when there is none. @throws Problem E_LOCK_INVALID */
 export function readLock(context: Pick<WorldContext, "host">, world: WorldSource): WorldLock | undefined {
-  try {
-    return parseLock(context.host.files.readText(world.lock), world.lock);
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined;
-    throw error;
-  }
+  const text = context.host.files.readTextIfAny(world.lock);
+  return text === undefined ? undefined : parseLock(text, world.lock);
 }
 
 /** Where this lock came to a tree before, and the tree is still valid. */
