@@ -277,6 +277,7 @@ const PACKAGES: readonly Command[] = [
       { name: "trust-key", value: "FILE", help: "trust this public key" },
       { name: "fingerprint", value: "HEX", help: "trust the key with this SHA-256" },
       { name: "max-age", value: "TIME", help: "refuse a catalogue that was issued longer ago" },
+      { name: "allow-rollback", help: "accept a catalogue older than the newest one seen, this once" },
     ],
     notes: [REPO_NOTE, "Without an option the public half of the signing key is trusted."],
     load: async () => (await repoModule()).verify,

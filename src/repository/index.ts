@@ -45,3 +45,4 @@ export {
   verifyPackage,
   verifyRepository,
 } from "./verify.ts";
+export { readSeen, seenFile, writeSeen } from "./seen.ts";

@@ -107,6 +107,28 @@ function verifyWithFingerprints(
   throw invalid(name);
 }
 
+/** What clients that trust in the other way would refuse, in a catalogue that was verified; undefined when there is nothing. */
+export function otherModeFault(inner: Uint8Array, found: FoundSignatures, { mode, key }: Verified): string | undefined {
+  if (mode === "fingerprints") {
+    if (found.signature === undefined) return undefined;
+    const [type, bytes] = splitType(found.signature);
+    const message = type === "rsa" ? Buffer.from(sha256(inner)) : createHash("blake2b512").update(inner).digest();
+    return verifies(type, message, bytes, key) ? undefined : "the signature for clients that trust a key is not of this content";
+  }
+  for (const [name, { sig, pub }] of found.certificates) {
+    if (sig === undefined || pub === undefined) return `${name}.${sig === undefined ? "sig" : "pub"} is not there`;
+    const [type, bytes] = splitType(sig);
+    const fault = `${name}.sig and ${name}.pub, for clients that trust fingerprints, do not fit this content`;
+    try {
+      if (!verifies(type, Buffer.from(sha256(inner)), bytes, trustedKey(Buffer.from(pub), name))) return fault;
+    } catch (error) {
+      if (error instanceof Problem) return fault;
+      throw error;
+    }
+  }
+  return undefined;
+}
+
 const PREFIX = /^\$PKGSIGN:([a-z0-9]{1,16})\$/;
 
 function splitType(signature: Uint8Array): readonly [SignatureType, Uint8Array] {
@@ -156,8 +178,8 @@ function trustedKey(bytes: Buffer, what: string): KeyObject {
 }
 
 function invalid(name: string): Problem {
-  return problem("E_SIGNATURE_INVALID", `${name} is not what was signed: its content or its signature was changed`, [
-    "nothing of it was used",
+  return problem("E_SIGNATURE_INVALID", `${name} is not what the trusted key signed`, [
+    "it was signed with another key, or its content or its signature was changed; nothing of it was used",
   ]);
 }
 

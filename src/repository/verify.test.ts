@@ -144,6 +144,26 @@ describe("catalogues", () => {
     const { lint } = await verifyRepository(host, sourceOf(host, directory), { trust: KEY, nowMs: NOW });
     expect(lint.map(({ field }) => field)).toEqual(["packagesite"]);
   });
+  test("what clients that trust in the other way would refuse", async () => {
+    const fields = async (directory: string, trust: Trust) =>
+      (await verifyRepository(host, sourceOf(host, directory), { trust, nowMs: NOW })).lint.map(({ field }) => field);
+    const without = (name: string) => rebuild(copy(), (all) => all.filter((each) => each.member.path !== name));
+    const changed = (name: string) =>
+      rebuild(copy(), (all) => all.map((each) => (each.member.path === name ? member(name, Buffer.alloc(512, 7)) : each)));
+    expect(await fields(copy(), KEY)).toEqual([]);
+    for (const name of ["data.sig", "data.pub"]) {
+      expect([name, await fields(without(name), KEY)]).toEqual([name, ["data"]]);
+      expect([name, await fields(changed(name), KEY)]).toEqual([name, ["data"]]);
+    }
+    expect(await fields(changed("signature"), FINGERPRINT)).toEqual(["data"]);
+  });
+  test("a meta.conf that clients refuse, and a packagesite that is not there", async () => {
+    const directory = copy();
+    writeFileSync(join(directory, "meta.conf"), "");
+    rmSync(join(directory, "packagesite.pkg"));
+    const { lint } = await verifyRepository(host, sourceOf(host, directory), { trust: KEY, nowMs: NOW });
+    expect(lint.map(({ severity, field }) => `${severity} ${field}`)).toEqual(["error meta.conf", "warning packagesite"]);
+  });
 });
 
 describe("other kinds of signature", () => {

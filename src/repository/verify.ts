@@ -17,7 +17,7 @@ import {
 } from "./freshness.ts";
 import { key, lineOf, lintCatalogue, lintEntry } from "./plan.ts";
 import { inspectStream } from "./read-package.ts";
-import { verifyCatalogue, type Verified } from "./signature.ts";
+import { otherModeFault, verifyCatalogue, type Verified } from "./signature.ts";
 import type { RepositorySource } from "./source.ts";
 import { sumCheck } from "./sums.ts";
 import type { Lint, Trust, VerifiedCatalogue } from "./types.ts";
@@ -79,6 +79,8 @@ interface SignedArchive {
   readonly inner: Uint8Array;
   readonly name: string;
   readonly verified: Verified;
+  /** What clients that trust in the other way would refuse. */
+  readonly otherFault: string | undefined;
 }
 
 /** undefined when the repository does not have it. */
@@ -93,7 +95,8 @@ async function readArchive(
     if (bytes === undefined) continue;
     const name = `${source.name}/${file}`;
     const { inner, signatures } = await openCatalogue(host, oneChunk(bytes), innerName, name);
-    return { innerName, inner, name, verified: verifyCatalogue(inner, signatures, trust, name) };
+    const verified = verifyCatalogue(inner, signatures, trust, name);
+    return { innerName, inner, name, verified, otherFault: otherModeFault(inner, signatures, verified) };
   }
   return undefined;
 }
@@ -111,9 +114,20 @@ export interface RepositoryCheck {
 export async function verifyRepository(host: Host, source: RepositorySource, options: ReadOptions): Promise<RepositoryCheck> {
   const { catalogue, record } = await readRepository(host, source, options);
   const lint: Lint[] = catalogue.entries.flatMap((entry) => lintEntry(entry));
-  lint.push(...lintCatalogue(catalogue.entries.map(lineOf)));
+  lint.push(...lintCatalogue(catalogue.entries.map(lineOf)), ...(await lintMeta(source)));
+  const newer = await readArchive(host, source, { innerName: "data", files: ["data.pkg"] }, options.trust);
   const older = await readArchive(host, source, { innerName: "packagesite.yaml", files: ["packagesite.pkg"] }, options.trust);
-  if (older !== undefined && !sameEntries(parseInner(older.inner, older.innerName, older.name), catalogue.entries)) {
+  for (const [field, archive] of [
+    ["data", newer],
+    ["packagesite", older],
+  ] as const) {
+    if (archive?.otherFault === undefined) continue;
+    lint.push({ severity: "error", package: "*", field, message: archive.otherFault });
+  }
+  if (older === undefined) {
+    const message = "is not there: old clients, which know no data.pkg, find nothing";
+    lint.push({ severity: "warning", package: "*", field: "packagesite", message });
+  } else if (!sameEntries(parseInner(older.inner, older.innerName, older.name), catalogue.entries)) {
     lint.push({
       severity: "error",
       package: "*",
@@ -164,6 +178,15 @@ export async function verifyPackage(host: Host, source: RepositorySource, entry:
   if (manifest.name !== entry.manifest.name || manifest.version !== entry.manifest.version) {
     throw wrong("E_PACKAGE_SUM", `is ${manifest.name}-${manifest.version}, not what the catalogue says`);
   }
+}
+
+/** Clients ask for it first, and without a version they go no further. */
+async function lintMeta(source: RepositorySource): Promise<readonly Lint[]> {
+  const bytes = await source.read("meta.conf", MAXIMUM_META_BYTES);
+  if (bytes === undefined) return [];
+  const meta = parseUcl(Buffer.from(bytes).toString(), `${source.name}/meta.conf`);
+  if (meta["version"] !== undefined) return [];
+  return [{ severity: "error", package: "*", field: "meta.conf", message: "says no version: clients refuse it" }];
 }
 
 async function readMeta(source: RepositorySource): Promise<UclObject> {

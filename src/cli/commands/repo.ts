@@ -129,15 +129,20 @@ export const prune: Handler = async (context, given) => {
 
 export const verify: Handler = async (context, given) => {
   const garth = await context.garth();
-  const { sourceOf, verifyRepository } = await garth.repository();
+  const { readSeen, seenFile, sourceOf, verifyRepository, writeSeen } = await garth.repository();
   const [where = ""] = given.arguments;
   const location = /^https?:\/\//.test(where) ? where : directoryOf(context, garth, where);
   const age = given.text("max-age");
+  const seen = seenFile(`${garth.places.repositories}/.seen`, location);
+  const record = readSeen(garth.host, seen);
   const report = await verifyRepository(garth.host, sourceOf(garth.host, location), {
     trust: await trustOf(context, garth, given),
     nowMs: context.now(),
     ...(age === undefined ? {} : { maximumAgeMs: parseDuration(age) }),
+    ...(record === undefined ? {} : { record }),
+    allowRollback: given.flag("allow-rollback"),
   });
+  writeSeen(garth.host, seen, location, report.record);
   const errors = report.lint.filter((lint) => lint.severity === "error").length;
   const text = () =>
     [
