@@ -1,49 +1,13 @@
 /** The real sandbox, seen from inside. Each line of shell is written so that it says what it saw. */
 import { afterAll, describe, expect, test } from "bun:test";
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, chownSync, lstatSync, mkdirSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
-import { localHost } from "../host/index.ts";
-import { openSandbox, type SandboxPlan, type SandboxResult } from "./index.ts";
-import { CAN_SANDBOX, livingProcesses, makePlace, outputPath } from "./testing.ts";
-import { isProblem } from "./expect.testing.ts";
+import { openInside } from "./inside.testing.ts";
+import { CAN_SANDBOX, outputPath } from "./testing.ts";
 
-const host = localHost();
-const sandbox = openSandbox(host);
-const place = makePlace();
-afterAll(async () => {
-  await sandbox.close();
-  place.remove();
-});
-
-interface Seen {
-  readonly result: SandboxResult;
-  readonly text: string;
-}
-
-async function run(plan: SandboxPlan): Promise<Seen> {
-  const chunks: Uint8Array[] = [];
-  const { result } = await sandbox.run(plan, { onOutput: (chunk) => void chunks.push(chunk) });
-  return { result, text: Buffer.concat(chunks).toString() };
-}
-
-/** What a line of shell prints; it must succeed. */
-async function inside(script: string, changes: Parameters<typeof place.plan>[1] = {}): Promise<string> {
-  const { result, text } = await run(place.plan(script, changes));
-  expect({ result, text }).toEqual({ result: { kind: "exited", status: 0 }, text });
-  return text;
-}
+const { sandbox, place, run, inside, close } = openInside();
+afterAll(close);
 
 /** A line of shell that answers "done" or "refused". */
 const attempt = (command: string): string => `if { ${command}; } >/dev/null 2>&1; then echo done; else echo refused; fi`;
@@ -326,121 +290,5 @@ describe.if(CAN_SANDBOX)("no network", () => {
     expect(Bun.spawnSync(["sh", "-c", python(connect)]).stdout.toString()).toBe("open\n");
     expect(await inside(python(connect))).toBe("closed: Connection refused\n");
     server.close();
-  });
-});
-
-describe.if(CAN_SANDBOX)("how it ends", () => {
-  const STATUSES: readonly (readonly [string, SandboxResult])[] = [
-    ["exit 0", { kind: "exited", status: 0 }],
-    ["exit 7", { kind: "exited", status: 7 }],
-    ["no-such-program", { kind: "exited", status: 127 }],
-    ["exit 1", { kind: "exited", status: 1 }],
-    ["kill -KILL $$", { kind: "signalled", signal: "SIGKILL" }],
-    ["kill -SEGV $$", { kind: "signalled", signal: "SIGSEGV" }],
-    ["kill -XCPU $$", { kind: "signalled", signal: "SIGXCPU" }],
-    ["exit 255", { kind: "exited", status: 255 }],
-  ];
-  for (const [script, result] of STATUSES) {
-    test(`${script}: ${JSON.stringify(result)}`, async () => expect((await run(place.plan(script))).result).toEqual(result));
-  }
-
-  test("a program that is not there is not the sandbox's failure, and not a status of the builder's", () => {
-    const plan = { ...place.plan(""), argv: ["/no/such/program"] as const };
-    expect(run(plan)).rejects.toThrow(expect.objectContaining({ code: "E_BUILDER_NOT_STARTED" }));
-  });
-
-  test("a builder that prints what bwrap would is still the builder", async () => {
-    const { result } = await run(place.plan("echo hello; echo 'bwrap: execvp x: No such file or directory' >&2; exit 1"));
-    expect(result).toEqual({ kind: "exited", status: 1 });
-  });
-
-  test("a sandbox that cannot be set up is a problem, with bwrap's own words, and leaves nothing", async () => {
-    const plan = { ...place.plan(""), cwd: "/no/such/directory" };
-    expect(run(plan)).rejects.toThrow(
-      isProblem("E_SANDBOX_SETUP", ["bwrap: Can't chdir to /no/such/directory: No such file or directory"]),
-    );
-    await run(plan).catch(() => undefined);
-    expect(readdirSync("/dev/shm").filter((name) => name.startsWith("garth-"))).toEqual([]);
-  });
-
-  test("a directory that the host view names and the host has not", () => {
-    const plan = place.plan("", { root: { kind: "host", paths: ["/usr", "/no-such-directory"] } });
-    expect(run(plan)).rejects.toThrow(expect.objectContaining({ code: "E_SANDBOX_SETUP" }));
-  });
-
-  test("without bwrap it says what to install", () => {
-    const bare = openSandbox({ ...host, processIdentity: host.processIdentity, which: () => undefined });
-    expect(bare.run(place.plan(""), { onOutput: () => undefined })).rejects.toThrow(
-      expect.objectContaining({
-        code: "E_SANDBOX_UNAVAILABLE",
-        exit: 3,
-        hint: expect.stringContaining("apt-get install bubblewrap"),
-      }),
-    );
-  });
-
-  test("what the builder leaves running is ended with it, whether it holds the output or not", async () => {
-    const identity = { kind: "drop", uid: 35_777, gid: 35_777 } as const;
-    const { result } = await run(place.plan("sleep 1000 & (sleep 1001 >/dev/null 2>&1 &) ; exit 4", { identity }));
-    expect(result).toEqual({ kind: "exited", status: 4 });
-    const { result: quiet } = await run(place.plan("(sleep 1002 >/dev/null 2>&1 &) ; exit 5", { identity }));
-    expect(quiet).toEqual({ kind: "exited", status: 5 });
-    expect(livingProcesses(identity.uid)).toEqual([]);
-  });
-
-  test("both streams come in one, in order", async () => {
-    expect(await inside("for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; done")).toBe(
-      [1, 2, 3, 4, 5].map((i) => `out ${i}\nerr ${i}\n`).join(""),
-    );
-  });
-
-  test("a failed sandbox that is kept can be entered, and is as it was", async () => {
-    const plan = place.plan("echo half >/build/work; exit 1");
-    await run(plan);
-    const { enter, files } = sandbox.render(plan);
-    expect(readFileSync(join(plan.scratch, "bwrap.sh"), "utf8")).toBe(files["bwrap.sh"] ?? "");
-    const entered = Bun.spawnSync(["sh", "-c", enter], {
-      stdin: Buffer.from("cat /build/work; id -u; hostname; unshare -r id || echo refused\n"),
-      stderr: "ignore",
-    });
-    expect(entered.stdout.toString()).toBe("half\n35001\ngarth-hello-1a2b3c4d\nrefused\n");
-    const shellcheck = Bun.spawnSync(["shellcheck", "-s", "sh", join(plan.scratch, "bwrap.sh")]);
-    expect(shellcheck.stdout.toString()).toBe("");
-  });
-
-  test("more inputs than fit into one argument", async () => {
-    const tree = join(place.directory, "many");
-    mkdirSync(tree, { recursive: true });
-    const inputs = Array.from({ length: 500 }, (_, index) => ({
-      path: outputPath("e", `${"n".repeat(120)}-${index}`),
-      physical: tree,
-      type: "directory" as const,
-    }));
-    expect(await inside("ls /frx/store | wc -l", { inputs })).toBe("501\n");
-  });
-
-  test("the store may lie in a directory that only root may enter", async () => {
-    const closed = mkdtempSync("/root/garth-sandbox-test-");
-    try {
-      const plan = place.plan("cat /frx/store/*-input/f; echo done >$out/f", {
-        scratch: join(closed, "sandbox"),
-        inputs: [{ path: outputPath("f", "input"), physical: join(closed, "input"), type: "directory" }],
-      });
-      mkdirSync(join(closed, "input"));
-      writeFileSync(join(closed, "input/f"), "reached\n");
-      expect(await run(plan)).toEqual({ result: { kind: "exited", status: 0 }, text: "reached\n" });
-    } finally {
-      rmSync(closed, { recursive: true });
-    }
-  });
-
-  test("afterwards no control group is left", async () => {
-    await run(place.plan("exit 0"));
-    expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(place.directory);
-    expect(
-      existsSync("/sys/fs/cgroup/pids")
-        ? readdirSync("/sys/fs/cgroup/pids").filter((name) => name.startsWith(`garth-${process.pid}-`))
-        : [],
-    ).toEqual([]);
   });
 });
