@@ -121,3 +121,25 @@ test.each(["SIGINT", "SIGTERM"] as const)("%s ends a build with 130, and nothing
   expect(commandLines().filter((line) => line === "sleep 1000")).toEqual([]);
   expect(existsSync(join(directory, "root/frx/var/garth/garth.db"))).toBe(true);
 });
+
+test("kill -9 leaves nothing past the next start", async () => {
+  const child = Bun.spawn([garth, "build", "#endless", "-v"], {
+    cwd: directory,
+    env: environment(),
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  let told = "";
+  for await (const chunk of child.stderr) {
+    told += new TextDecoder().decode(chunk);
+    if (told.includes("> waiting")) break;
+  }
+  child.kill("SIGKILL");
+  await child.exited;
+  expect(call("build", "#library")).toMatchObject({ status: 0 });
+  expect(commandLines().filter((line) => line === "sleep 1000")).toEqual([]);
+  const temporary = join(directory, "root/frx/var/garth/tmp");
+  expect(readdirSync(temporary).filter((name) => name !== "store")).toEqual([]);
+  expect(readdirSync(join(temporary, "store"))).toEqual([]);
+  expect(readFileSync("/proc/mounts", "utf8")).not.toContain(directory);
+});

@@ -159,3 +159,9 @@ test("a large file is added also where the disk is quicker than the digest", () 
     rmSync(root, { recursive: true });
   }
 });
+
+test("a root that cannot be made is refused in words, and no bug", () => {
+  const said = call(["store", "ls", "--root", "/dev/null/root"]);
+  expect(said).toMatchObject({ status: 3, stdout: "" });
+  expect(said.stderr).toStartWith("error E_NOT_ALLOWED: mkdir /dev/null/root");
+});

@@ -4,7 +4,8 @@ import type { Host } from "../host/index.ts";
 import type { Context } from "./command.ts";
 
 export function absolute(context: Pick<Context, "workingDirectory">, path: string): string {
-  return path.startsWith("/") ? path : `${context.workingDirectory}/${path}`;
+  const whole = path.startsWith("/") ? path : `${context.workingDirectory}/${path}`;
+  return whole.replaceAll(/\/\.(?=\/|$)/g, "") || "/";
 }
 
 function refused(path: string, error: unknown): Problem {
