@@ -165,3 +165,10 @@ test("a root that cannot be made is refused in words, and no bug", () => {
   expect(said).toMatchObject({ status: 3, stdout: "" });
   expect(said.stderr).toStartWith("error E_NOT_ALLOWED: mkdir /dev/null/root");
 });
+
+test("a file that is no public key is a mistake of the command line, and is named", () => {
+  writeFileSync(join(directory, "garbage.pub"), "not a key\n");
+  const said = call(["repo", "verify", directory, "--trust-key", "garbage.pub"]);
+  expect(said.status).toBe(2);
+  expect(said.stderr).toContain("garbage.pub: expected a public key in PEM");
+});

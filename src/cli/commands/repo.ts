@@ -27,7 +27,15 @@ async function trustOf(context: Context, garth: Garth, given: Given): Promise<Tr
     return { mode: "fingerprints", trusted: [fingerprint], revoked: [] };
   }
   const file = given.text("trust-key");
-  if (file !== undefined) return { mode: "pubkey", publicPem: textOf(context, garth.host, file) };
+  if (file !== undefined) {
+    const publicPem = textOf(context, garth.host, file);
+    if (!/-----BEGIN [A-Z ]*PUBLIC KEY-----/.test(publicPem))
+      throw usageProblem(
+        `--trust-key ${file}: expected a public key in PEM`,
+        "`garth repo init` writes one beside the signing key, as FILE.pub",
+      );
+    return { mode: "pubkey", publicPem };
+  }
   const { loadKey } = await garth.repository();
   const { publicPem } = loadKey(garth.host, await keyFileOf(context, garth, given), []);
   return { mode: "pubkey", publicPem };
