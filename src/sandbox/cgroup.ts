@@ -70,8 +70,14 @@ export interface CgroupPlan {
   readonly directories: readonly string[];
   /** Files to write, in order. `optional`: the kernel may have been built without it. */
   readonly settings: readonly { readonly file: string; readonly value: string; readonly optional: boolean }[];
-  /** A process joins by writing its id here. */
+  /** Who is in it: one id a line. */
   readonly procs: readonly string[];
+  /**
+   * What a process of one thread writes where to join. In version 1 that is 0, "the writing thread", to `tasks`: the kernel moves
+   * a whole process under a lock that waits for every processor to pass a quiet point, 5 to 25 ms after an idle moment, and
+   * leaves the lock out for a thread that moves itself (cgroup_procs_write_start() in kernel/cgroup/cgroup.c).
+   */
+  readonly joins: readonly { readonly file: string; readonly value: string }[];
   /** Counts of breaches: the line `key N`. */
   readonly counters: readonly { readonly limit: "memoryBytes" | "processes"; readonly file: string; readonly key: string }[];
   readonly peakMemory: string | undefined;
@@ -137,6 +143,7 @@ export function planCgroup(
         { file: `${directory}/pids.max`, value: processes, optional: false },
       ],
       procs: [`${directory}/cgroup.procs`],
+      joins: [{ file: `${directory}/cgroup.procs`, value: "0" }],
       counters: [
         { limit: "memoryBytes", file: `${directory}/memory.events`, key: "oom_kill" },
         { limit: "processes", file: `${directory}/pids.events`, key: "max" },
@@ -159,6 +166,7 @@ export function planCgroup(
       ...(inPids === undefined ? [] : [{ file: `${inPids}/pids.max`, value: processes, optional: false }]),
     ],
     procs: directories.map((directory) => `${directory}/cgroup.procs`),
+    joins: directories.map((directory) => ({ file: `${directory}/tasks`, value: "0" })),
     counters: [
       ...(inMemory === undefined
         ? []

@@ -9,8 +9,8 @@ umask 022
 case "${1-}" in
 run)
   exec 2>&1
-  echo $$ >/sys/fs/cgroup/memory/garth-1-2-35001-abcdefabcdef/cgroup.procs
-  echo $$ >/sys/fs/cgroup/pids/garth-1-2-35001-abcdefabcdef/cgroup.procs
+  echo 0 >/sys/fs/cgroup/memory/garth-1-2-35001-abcdefabcdef/tasks
+  echo 0 >/sys/fs/cgroup/pids/garth-1-2-35001-abcdefabcdef/tasks
   set -- --new-session --json-status-fd 3 -- \
     /bin/sh -c 'make install'
   ;;
