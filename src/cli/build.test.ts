@@ -65,6 +65,14 @@ test("the receipt goes where it is asked for, as text and as JSON, and is kept",
   expect(kept.map((receipt: { name: string }) => receipt.name).join()).toMatch(/build-program-1-[0-9a-f]{12}/);
 });
 
+test("a name means what was built, though derivations and packages begin with it too", () => {
+  const [program = ""] = call("build", "#program").stdout.split("\n");
+  expect(call("store", "ls", "program").stdout).toContain("-program-1.drv\n");
+  const closure = call("store", "refs", "program", "--closure");
+  expect(closure).toMatchObject({ status: 0, stderr: "" });
+  expect(closure.stdout.trim().split("\n").at(-1)).toBe(program);
+});
+
 test("--verbose shows what the builders print, --quiet nothing", () => {
   expect(call("build", "#program", "--rebuild", "-v").stderr).toContain("program-1> two");
   expect(call("build", "#program", "--rebuild", "-q").stderr).toBe("");

@@ -6,11 +6,17 @@ import type { Answer, Handler } from "../command.ts";
 import { absolute, existing } from "../paths.ts";
 import { table } from "../render/text.ts";
 
-/** A full path, or the beginning of a hash or name that only one item has. @throws Problem E_NO_SUCH_ITEM, E_AMBIGUOUS_ITEM */
+/**
+ * A full path, or the beginning of a hash or name that only one item has, or only one of those that were built.
+ *
+ * @throws Problem E_NO_SUCH_ITEM, E_AMBIGUOUS_ITEM
+ */
 export function oneItem(store: Store, text: string): StorePath {
   const found = store.find(text);
-  const [only] = found;
-  if (only !== undefined && found.length === 1) return only;
+  // A derivation and a package begin with the same name; what is meant is what was built.
+  const built = found.filter((path) => store.query(path)?.deriver !== undefined);
+  const [only, ...others] = built.length === 1 ? built : found;
+  if (only !== undefined && others.length === 0) return only;
   throw found.length === 0
     ? new Problem({
         code: "E_NO_SUCH_ITEM",
