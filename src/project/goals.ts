@@ -1,5 +1,5 @@
 /** From references as they were typed to one graph and the steps they mean. */
-import { Problem, type System } from "../base/index.ts";
+import type { System } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Buildable, Graph, Step } from "../recipe/index.ts";
 import { buildablesOf, parseReference, projectGraph } from "./reference.ts";
@@ -51,21 +51,28 @@ export async function resolveGoals(
 }
 
 function lowered(host: Host, project: Project, wanted: readonly Wanted[], system: System): Goals {
-  const graph = projectGraph(
-    host,
-    project,
-    wanted.map(({ value }) => value),
-    system,
-  );
-  const named = wanted.map(({ ref, name, value }, index) => {
-    // Two references to one step leave fewer goals than references; then each is asked for by itself.
-    const goals =
-      graph.goals.length === wanted.length ? graph.goals.slice(index) : projectGraph(host, project, [value], system).goals;
-    const [key] = goals;
-    if (key === undefined) throw new Problem({ code: "E_NOT_BUILDABLE", message: `${ref} gives no step`, exit: 2 });
-    return { ref, name, key };
-  });
-  return { graph, named };
+  const values = wanted.map(({ value }) => value);
+  const { graph, keyOf } = graphWithKeys(host, project, values, system);
+  return { graph, named: wanted.map(({ ref, name, value }) => ({ ref, name, key: keyOf(value) })) };
+}
+
+/** The graph of some recipes of a project, and which of its steps each of them is. */
+export function graphWithKeys(
+  host: Host,
+  project: Project,
+  values: readonly Buildable[],
+  system: System,
+): { readonly graph: Graph; readonly keyOf: (value: Buildable) => string } {
+  const graph = projectGraph(host, project, values, system);
+  // Goals are in the order of the recipes; two that are one step leave fewer, and then each is asked for by itself.
+  const inOrder = graph.goals.length === values.length;
+  const keys = new Map(inOrder ? values.map((value, index) => [value, graph.goals[index]]) : []);
+  const keyOf = (value: Buildable): string => {
+    const key = keys.get(value) ?? projectGraph(host, project, [value], system).goals[0];
+    if (key === undefined) throw new Error(`${value.name} gives no step`);
+    return key;
+  };
+  return { graph, keyOf };
 }
 
 function joined(parts: readonly Goals[]): Goals {

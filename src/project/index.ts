@@ -10,7 +10,7 @@
  *
  * Limits: a process loads a file once. A repository whose entries are not recipes is not an export.
  */
-export { type Goal, type Goals, resolveGoals } from "./goals.ts";
+export { type Goal, type Goals, graphWithKeys, resolveGoals } from "./goals.ts";
 export { loadProject } from "./load.ts";
 export { buildablesOf, exportNamed, parseReference, projectGraph } from "./reference.ts";
 export type { LoadRequest, Project, ProjectExport, Reference } from "./types.ts";

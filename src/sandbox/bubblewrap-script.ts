@@ -119,7 +119,7 @@ function etcLines(plan: SandboxPlan, facts: BubblewrapFacts): readonly string[] 
 
 export function bubblewrapScript(plan: SandboxPlan, facts: BubblewrapFacts): string {
   const { limits } = plan;
-  const joins = (facts.cgroup?.joins ?? []).map(({ file, value }) => `  echo ${value} >${shellQuote(file)}`);
+  const joins = (facts.cgroup?.joins ?? []).map((file) => `  echo 0 >${shellQuote(file)}`);
   const command = [
     ...(facts.clearGroups ? ["setpriv", "--clear-groups"] : []),
     ...(facts.processCeiling === undefined ? [] : ["prlimit", `--nproc=${facts.processCeiling}`]),

@@ -58,10 +58,7 @@ describe("planCgroup", () => {
   test("version 1: a group in each hierarchy, and with one controller missing only in the other", () => {
     const both = planCgroup({ kind: "v1", memory: "/m", pids: "/p" }, "g", limits);
     expect(both?.procs).toEqual(["/m/g/cgroup.procs", "/p/g/cgroup.procs"]);
-    expect(both?.joins).toEqual([
-      { file: "/m/g/tasks", value: "0" },
-      { file: "/p/g/tasks", value: "0" },
-    ]);
+    expect(both?.joins).toEqual(["/m/g/tasks", "/p/g/tasks"]);
     const one = planCgroup({ kind: "v1", memory: undefined, pids: "/p" }, "g", limits);
     expect(one?.procs).toEqual(["/p/g/cgroup.procs"]);
     expect(one?.counters.map(({ limit }) => limit)).toEqual(["processes"]);

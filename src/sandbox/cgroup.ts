@@ -73,11 +73,11 @@ export interface CgroupPlan {
   /** Who is in it: one id a line. */
   readonly procs: readonly string[];
   /**
-   * What a process of one thread writes where to join. In version 1 that is 0, "the writing thread", to `tasks`: the kernel moves
+   * Where a process of one thread writes 0, "the writer", to join. In version 1 that is `tasks`: the kernel moves
    * a whole process under a lock that waits for every processor to pass a quiet point, 5 to 25 ms after an idle moment, and
    * leaves the lock out for a thread that moves itself (cgroup_procs_write_start() in kernel/cgroup/cgroup.c).
    */
-  readonly joins: readonly { readonly file: string; readonly value: string }[];
+  readonly joins: readonly string[];
   /** Counts of breaches: the line `key N`. */
   readonly counters: readonly { readonly limit: "memoryBytes" | "processes"; readonly file: string; readonly key: string }[];
   readonly peakMemory: string | undefined;
@@ -143,7 +143,7 @@ export function planCgroup(
         { file: `${directory}/pids.max`, value: processes, optional: false },
       ],
       procs: [`${directory}/cgroup.procs`],
-      joins: [{ file: `${directory}/cgroup.procs`, value: "0" }],
+      joins: [`${directory}/cgroup.procs`],
       counters: [
         { limit: "memoryBytes", file: `${directory}/memory.events`, key: "oom_kill" },
         { limit: "processes", file: `${directory}/pids.events`, key: "max" },
@@ -166,7 +166,7 @@ export function planCgroup(
       ...(inPids === undefined ? [] : [{ file: `${inPids}/pids.max`, value: processes, optional: false }]),
     ],
     procs: directories.map((directory) => `${directory}/cgroup.procs`),
-    joins: directories.map((directory) => ({ file: `${directory}/tasks`, value: "0" })),
+    joins: directories.map((directory) => `${directory}/tasks`),
     counters: [
       ...(inMemory === undefined
         ? []

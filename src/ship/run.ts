@@ -4,7 +4,7 @@ import { type Builder, type BuildEvent, buildReceipt, type BuildResult, type Ste
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
 import { type Abi, abiString, describePackage, type PackageDeclaration, type RepositoryDeclaration } from "../pkg/index.ts";
-import { type Project, projectGraph } from "../project/index.ts";
+import { graphWithKeys, type Project } from "../project/index.ts";
 import type { ReceiptFields, Receipts } from "../receipt/index.ts";
 import { type Buildable, stepLabel } from "../recipe/index.ts";
 import {
@@ -119,15 +119,14 @@ interface Built {
 async function buildStage(shipping: Shipping, emit: Emit<BuildEvent>): Promise<Outcome<Built>> {
   const { context, request, project, line } = shipping;
   const { host, store, receipts, system } = context;
-  const graph = projectGraph(host, project, line.goals, system);
+  const { graph, keyOf } = graphWithKeys(host, project, line.goals, system);
   const builder = context.builder(emit);
   const { jobs, keepGoing, keepFailed, signal } = request;
   const options = { jobs, keepGoing, keepFailed, rebuild: false, check: false, dryRun: false, ...(signal && { signal }) };
   const result = await builder.build(graph, options);
   const outputs = new Map<Buildable, StepResult>();
   for (const goal of line.goals) {
-    const [key] = projectGraph(host, project, [goal], system).goals;
-    const step = key === undefined ? undefined : result.goals.get(key);
+    const step = result.goals.get(keyOf(goal));
     if (step === undefined) throw new Error(`the builder left out ${goal.name}`);
     outputs.set(goal, step);
   }
