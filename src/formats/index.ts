@@ -4,6 +4,8 @@
  * Readers of what comes from outside pull (an `AsyncIterable` in, an async generator out) or read at offsets, hold a bounded
  * amount, and throw a `Problem` for anything that is not as the format says.
  */
+export { type BlockImage, type Content, contentBytes, type FileSystemEntry, type Piece, shifted } from "./blocks.ts";
+export { crc32, crc32c } from "./crc.ts";
 export { type Compression, compressZstd, decompress, sniffCompression } from "./compression.ts";
 export { type ElfAbiTag, type ElfInfo, MAXIMUM_TABLE_BYTES, type ReadAt, readAtOf, readElf } from "./elf.ts";
 export { paddingOf, type TarMember, type TarType } from "./tar.ts";
