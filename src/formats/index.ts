@@ -6,6 +6,18 @@
  */
 export { type BlockImage, type Content, contentBytes, type FileSystemEntry, type Piece, shifted } from "./blocks.ts";
 export { crc32, crc32c } from "./crc.ts";
+export {
+  type Disk,
+  type GptReading,
+  guidBytes,
+  guidText,
+  layOutDisk,
+  type Partition,
+  PARTITION_TYPE,
+  type PartitionWish,
+  planGpt,
+  readGpt,
+} from "./gpt.ts";
 export { type Compression, compressZstd, decompress, sniffCompression } from "./compression.ts";
 export { type ElfAbiTag, type ElfInfo, MAXIMUM_TABLE_BYTES, type ReadAt, readAtOf, readElf } from "./elf.ts";
 export { paddingOf, type TarMember, type TarType } from "./tar.ts";
