@@ -18,7 +18,7 @@ export const ROOMS: readonly Room[] = [
   { stage: "words", room: "formats", imports: ["base"], pure: true },
   { stage: "declare", room: "recipe", imports: ["base"], pure: true },
   { stage: "declare", room: "pkg", imports: ["base", "formats"], pure: true },
-  { stage: "declare", room: "world", imports: ["base", "recipe"], pure: true },
+  { stage: "declare", room: "world", imports: ["base", "formats", "recipe"], pure: true },
   { stage: "declare", room: "system", imports: ["base", "formats", "pkg", "recipe", "world"], pure: true },
   { stage: "act, low", room: "host", imports: ["base"] },
   { stage: "act, low", room: "config", imports: ["base", "host"] },
@@ -156,7 +156,11 @@ export const GLOBAL_OWNERS: readonly {
   readonly rooms: readonly string[];
 }[] = [
   { global: "Bun", members: ["serve", "listen", "udpSocket"], rooms: ["daemon", "gateway"] },
-  { global: "Bun", members: ["spawn", "spawnSync", "file", "write", "$", "mmap", "stdin", "stdout", "stderr"], rooms: ["host"] },
+  {
+    global: "Bun",
+    members: ["connect", "spawn", "spawnSync", "file", "write", "$", "mmap", "stdin", "stdout", "stderr"],
+    rooms: ["host"],
+  },
   { global: "Bun", members: ["sql", "SQL"], rooms: ["ledger"] },
   {
     global: "process",

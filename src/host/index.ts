@@ -1,5 +1,5 @@
 /**
- * host: the only room that spawns processes and opens files.
+ * host: the only room that spawns processes, opens files and connects to sockets. None listens here.
  *
  * Commands run with a clean environment and closed stdin and either complete with an accepted status or throw a `Problem` with
  * the tail of stderr and a line to replay it. File operations are synchronous and throw what the runtime throws, an `Error`
@@ -15,9 +15,11 @@ export type {
   BesideHasher,
   Command,
   Completed,
+  Connection,
   Exit,
   Files,
   Host,
+  OnData,
   PathLike,
   Running,
   SpawnOptions,

@@ -1,5 +1,5 @@
 /**
- * The two calls that the runtime does not offer, through libc: syncfs(2) and pipe(2).
+ * Calls that the runtime does not offer, through libc: syncfs(2), pipe(2), and bind(2) without listening.
  *
  * Linux has syncfs in glibc and musl under two names of the library. Elsewhere every file below the path is synced one by one;
  * FreeBSD's sync(2) returns before the writes are done and cannot be relied on.
@@ -87,4 +87,41 @@ export function makePipe(): Pipe | undefined {
   if (pipe === undefined || !pipe(descriptors)) return undefined;
   const [readEnd, writeEnd] = descriptors;
   return readEnd === undefined || writeEnd === undefined ? undefined : { readEnd, writeEnd };
+}
+
+/** netinet/in.h; the numbers are the same on Linux and FreeBSD. */
+const AF_INET = 2;
+const SOCK_STREAM = 1;
+const SOCKADDR_IN_BYTES = 16;
+
+/** 127.0.0.1, port 0. Linux begins with a 16-bit family; FreeBSD with a length and an 8-bit one. */
+function anyLoopbackPort(): Uint8Array {
+  const address = new Uint8Array(SOCKADDR_IN_BYTES);
+  address.set(process.platform === "linux" ? [AF_INET, 0] : [SOCKADDR_IN_BYTES, AF_INET]);
+  address.set([127, 0, 0, 1], 4);
+  return address;
+}
+
+/** The kernel's choice; it is given back at once. @throws Error where there is none */
+export function freePort(): number {
+  const port = fromLibc((library) => {
+    const { symbols } = dlopen(library, {
+      socket: { args: ["int", "int", "int"], returns: "int" },
+      bind: { args: ["int", "ptr", "u32"], returns: "int" },
+      getsockname: { args: ["int", "ptr", "ptr"], returns: "int" },
+    });
+    const address = anyLoopbackPort();
+    const length = new Uint32Array([SOCKADDR_IN_BYTES]);
+    const descriptor = symbols.socket(AF_INET, SOCK_STREAM, 0);
+    if (descriptor < 0) return 0;
+    try {
+      const bound = symbols.bind(descriptor, ptr(address), SOCKADDR_IN_BYTES) === 0;
+      if (!bound || symbols.getsockname(descriptor, ptr(address), ptr(length)) !== 0) return 0;
+      return new DataView(address.buffer).getUint16(2);
+    } finally {
+      fs.closeSync(descriptor);
+    }
+  });
+  if (port === undefined || port === 0) throw new Error("the kernel gave no free port of 127.0.0.1");
+  return port;
 }

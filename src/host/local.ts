@@ -1,8 +1,10 @@
 /** This machine. */
 import { Problem, type System } from "../base/index.ts";
+import { connectTcp, connectUnix } from "./connect.ts";
 import { localFiles } from "./files.ts";
 import { identityOfThisProcess, isAlive } from "./identity.ts";
 import { hashBeside } from "./hasher.ts";
+import { freePort } from "./libc.ts";
 import { findProgram, runCommand, spawnProcess } from "./process.ts";
 import type { Host } from "./types.ts";
 
@@ -30,6 +32,9 @@ export function localHost(): Host {
     run: runCommand,
     spawn: spawnProcess,
     hashBeside,
+    connect: connectUnix,
+    connectTcp,
+    freePort,
     which: (program) => findProgram(program),
     get processIdentity() {
       identity ??= identityOfThisProcess();

@@ -4,6 +4,7 @@
  */
 import { accessSync, closeSync, constants, fchownSync } from "node:fs";
 import { Problem } from "../base/index.ts";
+import { isErrno } from "./errno.ts";
 import { makePipe } from "./libc.ts";
 import type { Command, Completed, Exit, Running, SpawnOptions } from "./types.ts";
 
@@ -39,7 +40,16 @@ export function findProgram(program: string, path: string = SYSTEM_PATH): string
   });
 }
 
-function start<Output extends "pipe" | number>(command: Command, output: Output, onExit: (exit: Exit) => void) {
+function inputOf(command: Command): "ignore" | "inherit" | Uint8Array {
+  const stdin = command.stdin ?? "closed";
+  if (stdin === "closed") return "ignore";
+  if (stdin === "inherit") return "inherit";
+  return typeof stdin === "string" ? Buffer.from(stdin) : stdin;
+}
+
+type Input = ReturnType<typeof inputOf> | "pipe";
+
+function start<Output extends "pipe" | number>(command: Command, input: Input, output: Output, onExit: (exit: Exit) => void) {
   const env = command.env ?? CLEAN_ENVIRONMENT;
   const [program, ...rest] = command.argv;
   const found = findProgram(program, env["PATH"]);
@@ -51,9 +61,6 @@ function start<Output extends "pipe" | number>(command: Command, output: Output,
       exit: 3,
     });
   }
-  const stdin = command.stdin ?? "closed";
-  const input =
-    stdin === "closed" ? "ignore" : stdin === "inherit" ? "inherit" : typeof stdin === "string" ? Buffer.from(stdin) : stdin;
   return Bun.spawn({
     cmd: [found, ...rest],
     env,
@@ -89,13 +96,23 @@ async function pump(stream: AsyncIterable<Uint8Array>, onChunk: (chunk: Uint8Arr
 /** Starts a process; chunks are handed on as they come. `exited` settles after all output has ended. */
 export function spawnProcess(command: Command, options: SpawnOptions = {}): Running {
   const ended = Promise.withResolvers<Exit>();
+  const input = options.stdin ?? inputOf(command);
   const { child, output } =
-    options.pipe === undefined ? onSockets(command, ended.resolve) : onPipe(command, options.pipe, ended.resolve);
+    options.pipe === undefined ? onSockets(command, input, ended.resolve) : onPipe(command, input, options.pipe, ended.resolve);
   const streams = Promise.all(output.map(([name, stream]) => pump(stream, (chunk) => options.onOutput?.(chunk, name))));
   const timer = command.timeoutMs === undefined ? undefined : setTimeout(() => child.kill("SIGKILL"), command.timeoutMs);
   return {
     pid: child.pid,
     kill: (signal = "SIGTERM") => child.kill(signal),
+    write: (data) =>
+      toInput(async () => {
+        await child.stdin?.write(data);
+        await child.stdin?.flush();
+      }),
+    endInput: () =>
+      toInput(async () => {
+        await child.stdin?.end();
+      }),
     exited: ended.promise.then(async (exit) => {
       clearTimeout(timer);
       await streams;
@@ -104,16 +121,25 @@ export function spawnProcess(command: Command, options: SpawnOptions = {}): Runn
   };
 }
 
+/** A process may end, or shut its input, whatever is still on the way to it. */
+async function toInput(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!isErrno(error, "EPIPE", "ECONNRESET")) throw error;
+  }
+}
+
 interface Started {
-  readonly child: { readonly pid: number; kill(signal: NodeJS.Signals): void };
+  readonly child: { readonly pid: number; readonly stdin: Bun.FileSink | undefined; kill(signal: NodeJS.Signals): void };
   readonly output: readonly (readonly ["stdout" | "stderr", AsyncIterable<Uint8Array>])[];
 }
 
-function onSockets(command: Command, onExit: (exit: Exit) => void): Started {
-  const child = start(command, "pipe", onExit);
+function onSockets(command: Command, input: Input, onExit: (exit: Exit) => void): Started {
+  const child = start(command, input, "pipe", onExit);
   const { stdout, stderr } = child;
   return {
-    child,
+    child: started(child),
     output: [
       ["stdout", stdout],
       ["stderr", stderr],
@@ -121,14 +147,19 @@ function onSockets(command: Command, onExit: (exit: Exit) => void): Started {
   };
 }
 
-function onPipe(command: Command, owner: NonNullable<SpawnOptions["pipe"]>, onExit: (exit: Exit) => void): Started {
+function started(child: Bun.Subprocess): Started["child"] {
+  const { pid, stdin } = child;
+  return { pid, stdin: typeof stdin === "object" ? stdin : undefined, kill: (signal) => child.kill(signal) };
+}
+
+function onPipe(command: Command, input: Input, owner: NonNullable<SpawnOptions["pipe"]>, onExit: (exit: Exit) => void): Started {
   const pipe = makePipe();
-  if (pipe === undefined) return onSockets(command, onExit);
+  if (pipe === undefined) return onSockets(command, input, onExit);
   const { readEnd, writeEnd } = pipe;
   try {
     if (owner !== "own") fchownSync(writeEnd, owner.uid, owner.gid);
-    const child = start(command, writeEnd, onExit);
-    return { child, output: [["stdout", untilEnd(readEnd)]] };
+    const child = start(command, input, writeEnd, onExit);
+    return { child: started(child), output: [["stdout", untilEnd(readEnd)]] };
   } catch (error) {
     closeSync(readEnd);
     throw error;
@@ -149,7 +180,7 @@ export async function runCommand(command: Command): Promise<Completed> {
   const doing = command.doing ?? `running ${command.argv[0]}`;
   const started = performance.now();
   const ended = Promise.withResolvers<Exit>();
-  const child = start(command, "pipe", ended.resolve);
+  const child = start(command, inputOf(command), "pipe", ended.resolve);
   let timedOut = false;
   const timers: ReturnType<typeof setTimeout>[] = [];
   if (command.timeoutMs !== undefined) {

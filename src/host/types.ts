@@ -42,6 +42,13 @@ export interface Running {
   readonly pid: number;
   readonly exited: Promise<Exit>;
   kill(signal?: NodeJS.Signals): void;
+  /**
+   * To its standard input, where `SpawnOptions.stdin` is "pipe". Settles when the process's end has taken the data, or is gone:
+   * `exited` tells. A caller that does not wait lets what is not yet taken pile up in memory.
+   */
+  write(data: Uint8Array | string): Promise<void>;
+  /** The end of that input, after all that was written. */
+  endInput(): Promise<void>;
 }
 
 export interface SpawnOptions {
@@ -52,7 +59,22 @@ export interface SpawnOptions {
    */
   readonly pipe?: "own" | { readonly uid: number; readonly gid: number };
   readonly onOutput?: (chunk: Uint8Array, stream: "stdout" | "stderr") => void;
+  /** An input that stays open and is written to while the process runs, in place of what the command says. */
+  readonly stdin?: "pipe";
 }
+
+/** A connection that this process opened. */
+export interface Connection {
+  /** Queues what the kernel does not take at once. Nothing happens after the end. */
+  write(data: Uint8Array | string): void;
+  /** Ends both directions; what is still queued is lost. */
+  close(): void;
+  /** Settles, never rejects, when either side ended it. All data was handed on before. */
+  readonly closed: Promise<void>;
+}
+
+/** The chunk is the receiver's to keep. */
+export type OnData = (chunk: Uint8Array) => void;
 
 export interface Stat {
   readonly type: "file" | "directory" | "symlink" | "fifo" | "socket" | "character" | "block";
@@ -155,6 +177,12 @@ export interface Host {
   run(command: Command): Promise<Completed>;
   spawn(command: Command, options?: SpawnOptions): Running;
   hashBeside(): BesideHasher;
+  /** To a Unix socket, also one whose path is longer than sun_path (104 bytes or more) on Linux. @throws Error with an errno name in `code` */
+  connect(socketPath: string, onData: OnData): Promise<Connection>;
+  /** To a numeric address. @throws Error with an errno name in `code` */
+  connectTcp(address: string, port: number, onData: OnData): Promise<Connection>;
+  /** A TCP port of 127.0.0.1 that nobody held a moment ago; somebody else may take it before you do. */
+  freePort(): number;
   /** Absolute path of a program in the host's PATH, or undefined. */
   which(program: string): string | undefined;
   /** Names one process of this boot for good: "<boot id>:<pid>:<start time>". */
