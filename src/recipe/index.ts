@@ -11,9 +11,24 @@
  * Everything is the same for every machine: the system is an argument, files and clocks are not looked at. Limits: a recipe sees the
  * outputs of its own inputs and of nothing behind them; an output's path is not known to a derivation, only to its builder.
  */
-export { describe } from "./check.ts";
+export {
+  below,
+  type Check,
+  describe,
+  Fault,
+  filledText,
+  flag,
+  isRecord,
+  list,
+  matching,
+  oneOf,
+  positiveInteger,
+  recordOf,
+  shape,
+  text,
+} from "./check.ts";
 export { alternatives, autotools, cargo, cmake, isBuildable, make, script } from "./declare.ts";
-export { InvalidField } from "./errors.ts";
+export { besideCaller, checked, InvalidField } from "./errors.ts";
 export {
   debianSource,
   type DebianSourceOptions,
@@ -21,6 +36,7 @@ export {
   type FetchGitOptions,
   fetchurl,
   type FetchurlOptions,
+  fetchValue,
   fixedOutputDerivation,
   fixedOutputPath,
   localTree,
@@ -30,7 +46,7 @@ export {
   type RemoteFetch,
 } from "./fetch.ts";
 export { instantiate, type InstantiateOptions, stepLabel } from "./graph.ts";
-export { locationOf, renderLocation, type Site } from "./location.ts";
+export { here, locationOf, renderLocation, type Site } from "./location.ts";
 export type * from "./options.ts";
 export { parseDerivation } from "./parse.ts";
 export { derivationPath, derivationReferences, derivationText, outputName, resolve, scratchPath } from "./resolve.ts";

@@ -52,6 +52,11 @@ export type BuildRootChoice =
 /** A world as a recipe names it: packages pinned by a lock file. Made by the room `world`. */
 export interface WorldSource {
   readonly kind: "debian-world";
+  /**
+   * "build": what nobody builds with is left out, and owners and special modes are forgotten. "system": everything stays, and what a
+   * store item cannot say of a file lies beside the tree (`world`, attributes).
+   */
+  readonly purpose?: "build" | "system";
   readonly name: string;
   readonly suite: string;
   readonly packages: readonly string[];

@@ -1,5 +1,7 @@
-/** What a lock file holds. No host and no URL: the same lock works with every mirror, and with none once the files are there. */
+/** What the room hands around: locks of Debian packages, worlds as declared, slices of them, and listings of trees. */
+import type { Fetch, Site, WorldSource } from "../recipe/index.ts";
 
+/** What a lock file holds. No host and no URL: the same lock works with every mirror, and with none once the files are there. */
 export interface LockedPackage {
   readonly name: string;
   /** Debian's version, with epoch and revision: `1:1.2.13.dfsg-1`. */
@@ -19,4 +21,47 @@ export interface WorldLock {
   readonly requested: readonly string[];
   /** Sorted by name, then architecture; no name twice for one architecture. */
   readonly packages: readonly LockedPackage[];
+}
+
+/** Where the tree of a world comes from. */
+export type WorldOrigin =
+  | { readonly kind: "debian"; readonly source: WorldSource }
+  /** A directory of this machine, read with its owners and modes. */
+  | { readonly kind: "directory"; readonly path: string }
+  /** An archive: fetched, or a file of this machine. */
+  | { readonly kind: "archive"; readonly source: Fetch | { readonly path: string } };
+
+/** The tree of a whole system under a name. */
+export interface WorldDeclaration {
+  readonly kind: "world";
+  readonly name: string;
+  /** "15.0-STABLE", "12": for people. Two worlds with one label and other content are two worlds. */
+  readonly label: string;
+  readonly origin: WorldOrigin;
+  readonly site: Site;
+}
+
+export const ROLES = ["kernel", "boot", "runtime", "development"] as const;
+export type Role = (typeof ROLES)[number];
+
+/** A part of a world: `keep` (or everything where it is empty) less `prune`. Patterns as in select.ts. */
+export interface SliceDeclaration {
+  readonly kind: "slice";
+  readonly world: WorldDeclaration;
+  readonly role: Role;
+  readonly name: string;
+  readonly keep: readonly string[];
+  readonly prune: readonly string[];
+  readonly site: Site;
+}
+
+/** One path of a tree, as a store item has it. */
+export interface ListedEntry {
+  /** Without slashes at the ends; the root is not listed. */
+  readonly path: string;
+  readonly type: "file" | "directory" | "symlink";
+  readonly executable: boolean;
+  /** Of a file's content; of a symlink's target. */
+  readonly sizeBytes: number;
+  readonly target?: string;
 }
