@@ -28,3 +28,5 @@ export { pkgBase32 } from "./zbase32.ts";
 export { encodeNar, type NarEntry, type NarNode } from "./nar.ts";
 export { NarWriter } from "./nar-write.ts";
 export { HASH_BYTES, type HashTable, hashTable, scanHashes } from "./scan.ts";
+export { type FatEntry, fatSizeFor, type FatWish, planFat } from "./fat.ts";
+export { type FatFile, type FatReading, readFat, readRuns, type Run } from "./fat-read.ts";
