@@ -18,8 +18,11 @@ export {
   planGpt,
   readGpt,
 } from "./gpt.ts";
+export { type MtreeEntry, parseMtree, renderMtree, visText } from "./mtree.ts";
 export { type Compression, compressZstd, decompress, sniffCompression } from "./compression.ts";
 export { type ElfAbiTag, type ElfInfo, MAXIMUM_TABLE_BYTES, type ReadAt, readAtOf, readElf } from "./elf.ts";
+export { type Ext4Options, type Ext4Plan, planExt4 } from "./ext4.ts";
+export { type Ext4Entry, type Ext4Facts, type Ext4Reading, type Ext4Type, readExt4 } from "./ext4-read.ts";
 export { paddingOf, type TarMember, type TarType } from "./tar.ts";
 export { readTar, type TarEntry, type TarLimits } from "./tar-read.ts";
 export { concatenate, tarArchive, tarEnd, tarHeader } from "./tar-write.ts";
@@ -30,3 +33,6 @@ export { NarWriter } from "./nar-write.ts";
 export { HASH_BYTES, type HashTable, hashTable, scanHashes } from "./scan.ts";
 export { type FatEntry, fatSizeFor, type FatWish, planFat } from "./fat.ts";
 export { type FatFile, type FatReading, readFat, readRuns, type Run } from "./fat-read.ts";
+export { cpioArchive, type CpioEntry, type CpioReading, readCpio } from "./cpio.ts";
+export { planQcow2, QCOW2_CLUSTER_BYTES, type Qcow2Header, readQcow2Header } from "./qcow2.ts";
+export { planDynamicVhd, planFixedVhd, VHD_BLOCK_BYTES, vhdFooter, type VhdWish } from "./vhd.ts";
