@@ -3,3 +3,4 @@
  */
 export { boundedLog, type BoundedLog, type ConsoleLine, consoleReader, type ConsoleReader, formatStamp } from "./console.ts";
 export type * from "./types.ts";
+export { type BannerOptions, waitForSshBanner } from "./waiting.ts";

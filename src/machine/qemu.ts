@@ -1,0 +1,216 @@
+/**
+ * A machine as QEMU runs it: the command line and the small files beside it (qemu(1), QEMU 7.2 and later). Pure.
+ *
+ *     stdin, stdout   the serial console            qmp.sock    the supervisor's monitor (QMP)
+ *     stderr          what QEMU itself has to say   qmp2.sock   the monitor for other processes: each takes one client
+ *
+ * It starts stopped (-S): the supervisor connects before the guest's first instruction, so that no event is missed. Sockets and
+ * files of the machine are named relative to its directory, where QEMU runs: a Unix socket's path has room for 104 bytes.
+ * Everything is -nodefaults: nothing is in the machine that is not in this list.
+ */
+import { operatingSystemOf, type System } from "../base/index.ts";
+import { CLEAN_ENVIRONMENT } from "../host/index.ts";
+import type { UefiFiles } from "./firmware.ts";
+import { MIB, type Report, type SpecFault } from "./plan.ts";
+import type { AcceleratorName, MachineDisk, MachineNetwork, MachineSpec } from "./types.ts";
+
+/** What the plan has to know of the host. */
+export interface QemuFacts {
+  /** Of the host. */
+  readonly system: System;
+  /** Absolute paths of programs. */
+  readonly qemu: string;
+  /** setpriv(1) of util-linux, where there is one: QEMU then dies with the process that started it. */
+  readonly setpriv: string | undefined;
+  readonly accelerator: AcceleratorName;
+  /** For a machine whose firmware is "uefi". */
+  readonly firmware: UefiFiles | undefined;
+  /** The machine's own directory, absolute. */
+  readonly directory: string;
+}
+
+export interface QemuPlan {
+  readonly argv: readonly [string, ...string[]];
+  readonly env: Readonly<Record<string, string>>;
+  /** The machine's directory. */
+  readonly cwd: string;
+  /** To be there before QEMU starts, in this directory, for this user alone. */
+  readonly files: readonly PlannedFile[];
+  /** Names in the directory. */
+  readonly sockets: { readonly supervisor: string; readonly others: string };
+}
+
+export type PlannedFile =
+  | { readonly name: string; readonly kind: "copy"; readonly of: string }
+  /** Read by QEMU when it starts and not after. */
+  | { readonly name: string; readonly kind: "secret"; readonly text: string };
+
+export const SOCKETS = { supervisor: "qmp.sock", others: "qmp2.sock" } as const;
+const VARIABLES_FILE = "variables.fd";
+/** A cache of translated code. QEMU would reserve up to 1 GiB; guests that boot fill little of it. */
+const TRANSLATION_CACHE_MIB = 128;
+
+/** A value in an option list, where a comma begins the next option. */
+export function optionValue(text: string): string {
+  return text.replaceAll(",", ",,");
+}
+
+/** The program for a guest of this system. */
+export function qemuProgram(system: System): string {
+  return system.startsWith("x86_64-") ? "qemu-system-x86_64" : "qemu-system-aarch64";
+}
+
+/** What QEMU cannot do with a spec that is sound otherwise. */
+export function lintQemu(spec: MachineSpec): readonly SpecFault[] {
+  const found: SpecFault[] = [];
+  const report: Report = (field, message) => {
+    found.push({ field, message });
+  };
+  if (spec.system.startsWith("x86_64-")) return found;
+  for (const [index, disk] of spec.disks.entries()) {
+    if (disk.device === "ahci-hd") report(`disks[${index}].device`, `an ${spec.system} machine has no AHCI controller`);
+  }
+  return found;
+}
+
+function processorWords(spec: MachineSpec, facts: QemuFacts): readonly string[] {
+  const isX86 = spec.system.startsWith("x86_64-");
+  const threads = spec.cpus === 1 ? "single" : "multi";
+  return [
+    "-machine",
+    isX86 ? "q35,vmport=off" : "virt",
+    // Under emulation the plainest processor is the fastest: each feature is code to translate.
+    "-cpu",
+    facts.accelerator === "kvm" ? "host" : isX86 ? "qemu64" : "cortex-a72",
+    "-accel",
+    facts.accelerator === "kvm" ? "kvm" : `tcg,thread=${threads},tb-size=${TRANSLATION_CACHE_MIB}`,
+    "-smp",
+    String(spec.cpus),
+    "-m",
+    `${spec.memoryBytes / MIB}M`,
+  ];
+}
+
+function firmwareWords(spec: MachineSpec, facts: QemuFacts): readonly string[] {
+  const { firmware } = spec;
+  switch (firmware.kind) {
+    case "bios":
+      return [];
+    case "direct":
+      return [
+        "-kernel",
+        firmware.kernel,
+        ...(firmware.initrd === undefined ? [] : ["-initrd", firmware.initrd]),
+        "-append",
+        firmware.commandLine,
+      ];
+    case "uefi": {
+      if (facts.firmware === undefined) throw new Error(`no firmware was found for ${spec.name}`);
+      return [
+        "-drive",
+        `if=pflash,unit=0,format=raw,readonly=on,file=${optionValue(facts.firmware.code)}`,
+        "-drive",
+        `if=pflash,unit=1,format=raw,file=${VARIABLES_FILE}`,
+      ];
+    }
+  }
+}
+
+const DISK_MODES = {
+  "read-only": "read-only=on",
+  // What a power failure of the host would lose is thrown away anyway.
+  snapshot: "snapshot=on,cache=unsafe",
+  persistent: "cache=writeback,discard=unmap",
+} as const;
+const DISK_DEVICES = { "virtio-blk": "virtio-blk-pci", nvme: "nvme", "ahci-hd": "ide-hd" } as const;
+
+/** A kernel that QEMU loads is itself the first thing to boot from. */
+function diskWords(disk: MachineDisk, index: number, boots: boolean): readonly string[] {
+  const id = `disk${index}`;
+  return [
+    "-drive",
+    `if=none,id=${id},format=${disk.format},${DISK_MODES[disk.mode]},file=${optionValue(disk.file)}`,
+    "-device",
+    `${DISK_DEVICES[disk.device]},drive=${id},serial=${id}${boots ? `,bootindex=${index}` : ""}`,
+  ];
+}
+
+function networkWords(network: MachineNetwork): readonly string[] {
+  if (network.kind === "none") return [];
+  const forward = network.forward.map(({ hostPort, guestPort }) => `,hostfwd=tcp:127.0.0.1:${hostPort}-:${guestPort}`);
+  return [
+    "-netdev",
+    `user,id=net0,ipv6=off,restrict=${network.isolated === true ? "on" : "off"}${forward.join("")}`,
+    "-device",
+    // No option ROM: nothing boots from the network.
+    `virtio-net-pci,netdev=net0,mac=${network.mac},romfile=`,
+  ];
+}
+
+/** SMBIOS type 11 strings as systemd.exec(5) has them. QEMU reads each from a file: a command line can be read by everybody. */
+function credentialFiles(credentials: MachineSpec["credentials"]): readonly PlannedFile[] {
+  return Object.entries(credentials)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, value]) => ({
+      name: `credential-${name}`,
+      kind: "secret",
+      text: `io.systemd.credential.binary:${name}=${Buffer.from(value).toString("base64")}`,
+    }));
+}
+
+export function planQemu(spec: MachineSpec, facts: QemuFacts): QemuPlan {
+  const isX86 = spec.system.startsWith("x86_64-");
+  const credentials = credentialFiles(spec.credentials);
+  const variables: readonly PlannedFile[] =
+    spec.firmware.kind === "uefi" && facts.firmware !== undefined
+      ? [{ name: VARIABLES_FILE, kind: "copy", of: facts.firmware.variables }]
+      : [];
+  const socket = (id: string, name: string): readonly string[] => [
+    "-chardev",
+    `socket,id=${id},path=${name},server=on,wait=off`,
+    "-mon",
+    `chardev=${id},mode=control`,
+  ];
+  const words = [
+    "-name",
+    `guest=${spec.name}`,
+    "-nodefaults",
+    "-no-user-config",
+    // A reset ends QEMU, as a power-off does; the event SHUTDOWN tells them apart.
+    "-no-reboot",
+    "-S",
+    ...(operatingSystemOf(facts.system) === "linux"
+      ? ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+      : []),
+    ...processorWords(spec, facts),
+    "-rtc",
+    "base=utc",
+    "-boot",
+    "strict=on",
+    ...firmwareWords(spec, facts),
+    "-display",
+    "none",
+    ...(spec.display ? ["-device", isX86 ? "VGA" : "virtio-gpu-pci"] : []),
+    "-chardev",
+    "stdio,id=console,signal=off",
+    "-serial",
+    "chardev:console",
+    ...socket("qmp", SOCKETS.supervisor),
+    ...socket("qmp2", SOCKETS.others),
+    "-device",
+    isX86 ? "pvpanic" : "pvpanic-pci",
+    "-device",
+    "virtio-rng-pci",
+    ...spec.disks.flatMap((disk, index) => diskWords(disk, index, spec.firmware.kind !== "direct")),
+    ...networkWords(spec.network),
+    ...credentials.flatMap(({ name }) => ["-smbios", `type=11,path=${name}`]),
+  ];
+  return {
+    argv: facts.setpriv === undefined ? [facts.qemu, ...words] : [facts.setpriv, "--pdeathsig", "KILL", facts.qemu, ...words],
+    // TMPDIR: what a guest writes to a snapshot lies there, in a file without a name.
+    env: { ...CLEAN_ENVIRONMENT, TMPDIR: facts.directory },
+    cwd: facts.directory,
+    files: [...variables, ...credentials],
+    sockets: SOCKETS,
+  };
+}
