@@ -1,0 +1,51 @@
+/** Recorded consoles, played to the judge, and disks that print something and then do something. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { consoleReader } from "../machine/index.ts";
+import { boot, bootDisk } from "../machine/testing.ts";
+import { type Decision, type Judge, openJudge } from "./judge.ts";
+import type { Gate } from "./types.ts";
+
+/** What a serial line carries: line feeds with their carriage returns. */
+export function recorded(name: string): string {
+  return readFileSync(`${import.meta.dir}/testdata/${name}.txt`, "utf8").replaceAll("\n", "\r\n");
+}
+
+export interface Chunk {
+  readonly bytes: Uint8Array;
+  readonly atMs: number;
+}
+
+/** Plays chunks to a judge as a session does, ticking whenever something is due; then waits to the end of the time limit. */
+export function play(gate: Gate, chunks: readonly Chunk[]): { readonly judge: Judge; readonly decision: Decision } {
+  const judge = openJudge(gate);
+  const reader = consoleReader();
+  const waitUntil = (atMs: number): void => {
+    for (let due = judge.nextDeadlineMs; due !== undefined && due < atMs; due = judge.nextDeadlineMs) judge.tick(due);
+  };
+  for (const { bytes, atMs } of chunks) {
+    waitUntil(atMs);
+    for (const { text, endedAtMs } of reader.push(bytes, atMs)) judge.line(text, endedAtMs);
+    judge.partial(reader.partial?.text ?? "", reader.partial?.endedAtMs ?? atMs);
+  }
+  waitUntil(Number.POSITIVE_INFINITY);
+  const { decision } = judge;
+  if (decision === undefined) throw new Error("the judge had nothing more to wait for and decided nothing");
+  return { judge, decision };
+}
+
+/** One chunk for each line, 10 ms apart. */
+export function byLine(text: string): readonly Chunk[] {
+  return text.split(/(?<=\n)/).map((line, index) => ({ bytes: Buffer.from(line), atMs: index * 10 }));
+}
+
+/** A disk whose boot sector prints the text to COM1 and goes on as told. */
+export function writeBootDisk(file: string, text: string, then: readonly number[]): void {
+  writeFileSync(file, bootDisk([...boot.print(text), ...then]));
+}
+
+/** The text over and over: jmp to the beginning, over itself and the text's code. */
+export function floodDisk(file: string, text: string): void {
+  const code = boot.print(text);
+  const back = 0x1_0000 - (code.length + 3);
+  writeFileSync(file, bootDisk([...code, 0xe9, back & 0xff, back >> 8]));
+}
