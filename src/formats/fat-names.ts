@@ -8,6 +8,9 @@
 import { Problem } from "../base/index.ts";
 import { concatenate } from "./tar-write.ts";
 
+const encoder = new TextEncoder();
+const latin1 = new TextDecoder("latin1");
+
 export const SLOT_BYTES = 32;
 export const SHORT_BYTES = 11;
 export const LONG_ATTRIBUTES = 0x0f;
@@ -90,7 +93,7 @@ export function shortChecksum(short: Uint8Array): number {
 
 /** 11 bytes from a base and an extension, in ASCII capitals. */
 export function shortName(base: string, extension: string): Uint8Array {
-  return new TextEncoder().encode(base.padEnd(8) + extension.padEnd(3));
+  return encoder.encode(base.padEnd(8) + extension.padEnd(3));
 }
 
 function whatIsWrong(name: string): string | undefined {
@@ -108,6 +111,7 @@ function sameAs(other: string | undefined): string | undefined {
 
 /** Capitals, character by character: the length stays. */
 function folded(name: string): string {
+  if (/^[\x20-\x7e]*$/.test(name)) return name.toUpperCase();
   return Array.from(name, (character) => {
     const upper = character.toUpperCase();
     return upper.length === character.length ? upper : character;
@@ -155,5 +159,5 @@ function alias(name: string, taken: Set<string>, tails: Map<string, number>): Ui
 }
 
 function asText(short: Uint8Array): string {
-  return new TextDecoder("latin1").decode(short);
+  return latin1.decode(short);
 }

@@ -20,6 +20,11 @@ import {
 } from "./fat-names.ts";
 import { concatenate } from "./tar-write.ts";
 
+const latin1 = new TextDecoder("latin1");
+/** 65536 slots; and what bounds how deep directories lie in one another. */
+const DIRECTORY_BYTES_MAX = 65536 * SLOT_BYTES;
+const PATH_UNITS_MAX = 4096;
+
 /** Bytes of the disk, one run of several. */
 export interface Run {
   readonly at: number;
@@ -65,12 +70,16 @@ export function readFat(readAt: ReadAt): FatReading {
   const volume = volumeOf(readAt(0, 512));
   const next = chainReader(readAt, volume);
   const seen = new Uint8Array((volume.clusters + 2) / 8 + 1);
-  const runsFrom = (cluster: number, path: string, sizeBytes: number): readonly Run[] => {
+  /** Of a directory, which says no size, the chain up to its end. */
+  const runsFrom = (cluster: number, path: string, sizeBytes?: number): readonly Run[] => {
     const runs: { at: number; sizeBytes: number }[] = [];
-    let left = sizeBytes;
-    for (let at = cluster; left > 0; at = next(at)) {
-      if (at >= volume.clusters + 2 && sizeBytes === Number.POSITIVE_INFINITY) break;
-      if (at < 2 || at >= volume.clusters + 2) throw damaged(`/${path} ends before its size`);
+    const isDirectory = sizeBytes === undefined;
+    let left = sizeBytes ?? DIRECTORY_BYTES_MAX;
+    for (let at = cluster; ; at = next(at)) {
+      const isEnd = at >= volume.clusters + 2;
+      if (isDirectory ? isEnd : left === 0) return runs;
+      if (left <= 0) throw damaged(`/${path} is larger than a directory can be`);
+      if (at < 2 || isEnd) throw damaged(`/${path} goes to cluster ${at}, which there is not`);
       if (((seen[at >> 3] ?? 0) & (1 << (at & 7))) !== 0)
         throw damaged(`/${path} goes through cluster ${at}, which is used before`);
       seen[at >> 3] = (seen[at >> 3] ?? 0) | (1 << (at & 7));
@@ -80,7 +89,6 @@ export function readFat(readAt: ReadAt): FatReading {
       else runs.push({ at: start, sizeBytes: taken });
       left -= taken;
     }
-    return runs;
   };
 
   const entries: FatFile[] = [];
@@ -93,8 +101,9 @@ export function readFat(readAt: ReadAt): FatReading {
       }
       if (name === "." || name === "..") continue;
       const full = path === "" ? name : `${path}/${name}`;
+      if (full.length > PATH_UNITS_MAX) throw damaged(`it has a path of ${full.length} characters`);
       const isDirectory = (attributes & 0x10) !== 0;
-      const inside = runsFrom(cluster, full, isDirectory ? Number.POSITIVE_INFINITY : sizeBytes);
+      const inside = isDirectory ? runsFrom(cluster, full) : runsFrom(cluster, full, sizeBytes);
       entries.push({
         path: full,
         type: isDirectory ? "directory" : "file",
@@ -105,7 +114,7 @@ export function readFat(readAt: ReadAt): FatReading {
     }
   };
   const fixedRoot = [{ at: volume.rootAt, sizeBytes: volume.rootBytes }];
-  read("", volume.bits === 32 ? runsFrom(volume.rootCluster, "", Number.POSITIVE_INFINITY) : fixedRoot);
+  read("", volume.bits === 32 ? runsFrom(volume.rootCluster, "") : fixedRoot);
   const { bits, sizeBytes, clusterBytes, volumeId } = volume;
   return { bits, sizeBytes, clusterBytes, label, volumeId, entries };
 }
@@ -150,7 +159,7 @@ function volumeOf(boot: Uint8Array): Volume {
     throw damaged("the parts that its boot sector speaks of do not fit together");
   if (((clusters + 2) * bits) / 8 > tableSectors * sectorBytes) throw damaged(`its table is too short for ${clusters} clusters`);
   const extended = bits === 32 ? 64 : 36;
-  const label = new TextDecoder("latin1").decode(boot.subarray(extended + 7, extended + 7 + SHORT_BYTES)).trimEnd();
+  const label = latin1.decode(boot.subarray(extended + 7, extended + 7 + SHORT_BYTES)).trimEnd();
   return {
     bits,
     sizeBytes: sectors * sectorBytes,
@@ -227,7 +236,8 @@ function longName(slots: readonly Uint8Array[], short: Uint8Array): string | und
   const checksum = shortChecksum(short);
   const whole = slots.every((slot, index) => ((slot[0] ?? 0) & 0x3f) === slots.length - index && slot[13] === checksum);
   if (slots.length === 0 || !whole) return undefined;
-  const units = slots.toReversed().flatMap((slot) => LONG_PLACES.map((place) => viewOf(slot).getUint16(place, true)));
+  const views = slots.toReversed().map(viewOf);
+  const units = views.flatMap((view) => LONG_PLACES.map((place) => view.getUint16(place, true)));
   const end = units.indexOf(0);
   return String.fromCharCode(...units.slice(0, end < 0 ? slots.length * LONG_UNITS : end));
 }
@@ -236,7 +246,7 @@ function longName(slots: readonly Uint8Array[], short: Uint8Array): string | und
 function shortText(slot: Uint8Array, isLabel: boolean): string {
   const bytes = slot.slice(0, SHORT_BYTES);
   if (bytes[0] === 0x05) bytes[0] = 0xe5;
-  const all = new TextDecoder("latin1").decode(bytes);
+  const all = latin1.decode(bytes);
   if (isLabel) return all.trimEnd();
   const flags = slot[12] ?? 0;
   const lower = (text: string, flag: number): string => ((flags & flag) === 0 ? text : text.toLowerCase());

@@ -344,7 +344,26 @@ describe("a reader", () => {
     // Directory d is cluster 2, a is 3 and 4, b is 5 and 6. In FAT12, 3 points to itself, to 5, or to nothing.
     expect(refused((bytes) => bytes.set([0x3f, 0x00], 512 + 4))).toContain("/d/a goes through cluster 3, which is used before");
     expect(refused((bytes) => bytes.set([0x5f, 0x00], 512 + 4))).toContain("/d/b goes through cluster 5, which is used before");
-    expect(refused((bytes) => bytes.set([0x0f, 0x00], 512 + 4))).toBe("/d/a ends before its size");
+    expect(refused((bytes) => bytes.set([0x0f, 0x00], 512 + 4))).toBe("/d/a goes to cluster 0, which there is not");
+  });
+
+  test("follows directories only so deep, and so far", () => {
+    const deep = (count: number): ReadAt => {
+      const path = join(scratch, "deep.img");
+      const names = Array.from({ length: count }, () => "x".repeat(200));
+      writeImage(path, planFat({ ...WISH, entries: [file(names.join("/"), "deep")] }));
+      return readAtFile(path);
+    };
+    expect(readFat(deep(20)).entries).toHaveLength(20);
+    expect(thrownProblem(() => readFat(deep(21))).message).toContain("it has a path of 4220 characters");
+    const many = (length: number): FatWish => {
+      const entries = Array.from({ length }, (_, index) => file(`d/a name of two long slots ${index}`, ""));
+      return { ...WISH, sizeBytes: 8 * MEBIBYTE, entries };
+    };
+    const path = written(many(3000), "many.img");
+    expect(readFat(readAtFile(path)).entries).toHaveLength(3001);
+    checked(path);
+    expect(thrownProblem(() => planFat(many(17_000))).message).toContain("/d has more names than a directory can hold");
   });
 
   test("says a problem or gives something for bytes at random", () => {
