@@ -145,11 +145,15 @@ async function start(context: GateContext, request: GateRequest, spec: MachineSp
   }
 }
 
+/** Of the characters that machines and store items may both have in their names. */
+function plainName(name: string, lengthMax: number): string {
+  return name.replaceAll(/[^A-Za-z0-9._-]/g, "-").slice(0, lengthMax);
+}
+
 function machineSpec({ name, image, machine }: GateRequest, gate: Gate): MachineSpec {
   const wantsSsh = gate.probes.some(({ via }) => via === "ssh");
-  const plain = name.replaceAll(/[^A-Za-z0-9._-]/g, "-").replace(/^[^A-Za-z0-9]+/, "");
   return {
-    name: `gate-${plain.slice(0, 40)}-${randomBytes(4).toString("hex")}`,
+    name: `gate-${plainName(name, 40)}-${randomBytes(4).toString("hex")}`,
     system: machine.system,
     memoryBytes: machine.memoryBytes ?? DEFAULT_MEMORY_BYTES,
     cpus: machine.cpus ?? DEFAULT_CPUS,
@@ -280,7 +284,7 @@ async function record(run: Run): Promise<GateReport> {
   };
   writeVerdict(host, directory, contents, prepared.key);
   throwIfAborted(request);
-  const item = await store.add(directory, `verdict-${request.name}`);
+  const item = await store.add(directory, `verdict-${plainName(request.name, 150)}`);
   return {
     verdict: decision.verdict,
     reasons: decision.reasons,

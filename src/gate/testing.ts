@@ -1,6 +1,7 @@
 /** Recorded consoles, played to the judge, and disks that print something and then do something. */
 import { readFileSync, writeFileSync } from "node:fs";
-import { consoleReader } from "../machine/index.ts";
+import type { Host } from "../host/index.ts";
+import { consoleReader, type Machine, type Machines, type MachineSpec, type StartOptions } from "../machine/index.ts";
 import { boot, bootDisk } from "../machine/testing.ts";
 import { type Decision, type Judge, openJudge } from "./judge.ts";
 import type { Gate } from "./types.ts";
@@ -48,4 +49,63 @@ export function floodDisk(file: string, text: string): void {
   const code = boot.print(text);
   const back = 0x1_0000 - (code.length + 3);
   writeFileSync(file, bootDisk([...code, 0xe9, back & 0xff, back >> 8]));
+}
+
+/**
+ * Machines that are a shell on a terminal of its own (util-linux's script(1)): it prints `first`, then waits for commands behind
+ * the prompt `# `. For what a gate does with a guest's shell; a real machine with a real kernel would take minutes to have one.
+ */
+export function shellMachines(host: Host, first: string): Machines & { readonly started: readonly MachineSpec[] } {
+  const started: MachineSpec[] = [];
+  const none = (): never => {
+    throw new Error("these machines have no registry");
+  };
+  const start = async (spec: MachineSpec, { onConsole, signal }: StartOptions = {}): Promise<Machine> => {
+    started.push(spec);
+    signal?.throwIfAborted();
+    const startedMs = performance.now();
+    const shell = `printf '${first}'; exec bash --norc --noprofile -i`;
+    const running = host.spawn(
+      {
+        argv: ["script", "-qefc", shell, "/dev/null"],
+        env: { PATH: "/usr/bin:/bin", PS1: "# ", TERM: "dumb", HOME: "/nonexistent" },
+      },
+      { stdin: "pipe", onOutput: (chunk) => onConsole?.(chunk, performance.now() - startedMs) },
+    );
+    let stopped = false;
+    const stop = async (): Promise<void> => {
+      stopped = true;
+      running.kill("SIGKILL");
+      await running.exited;
+    };
+    signal?.addEventListener("abort", () => void stop());
+    return {
+      name: spec.name,
+      pid: running.pid,
+      commandLine: ["script", shell],
+      accelerator: { accelerator: "tcg", reason: "it is a shell" },
+      directory: "/nonexistent",
+      port: none,
+      write: (text) => running.write(text),
+      qmp: async () => ({ status: "running", running: true }),
+      screenshot: async (file) => writeFileSync(file, "no picture"),
+      stop,
+      exited: running.exited.then(({ status }) => ({
+        kind: stopped ? "stopped" : "powered-off",
+        status,
+        detail: "the shell ended",
+      })),
+    };
+  };
+  return {
+    started,
+    start,
+    accelerator: async () => ({ accelerator: "tcg", reason: "it is a shell" }),
+    list: () => [],
+    find: () => undefined,
+    screenshotOf: none,
+    writeTo: none,
+    stopOf: none,
+    sweep: async () => {},
+  };
 }
