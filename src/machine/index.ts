@@ -1,6 +1,41 @@
 /**
  * machine: virtual machines: planned as values, run under QEMU, watched through their serial console.
+ *
+ *     spec ──lint──► (faults)
+ *      ├──planQemu──► command line and files ──start──► Machine ──► exited: powered-off | rebooted | panicked | stopped | died
+ *      └──planBhyve──► command line and script, for a FreeBSD host
+ *
+ * The process that calls `start` is the machine's supervisor: QEMU dies with it. What it needs lies in one directory, which says
+ * whose it is: it goes with the machine, or with the next `sweep` when the supervisor was killed. A registered machine is found
+ * by its name from other processes and keeps its console in files.
+ *
+ * An image that a machine has as a snapshot is never changed. Whether KVM is used was tried, not assumed: see accelerator.ts.
+ *
+ * Limits: one serial port, which is standard input and output of QEMU; a guest that prints faster than it is read waits. A disk
+ * that two machines write to is refused by QEMU's locks, where the file system has locks. Under bhyve machines are planned, not
+ * run. Where setpriv(1) is missing (FreeBSD), QEMU outlives a supervisor that was killed until the next `sweep`.
  */
+import type { Host } from "../host/index.ts";
+import { chooseAccelerator } from "./accelerator.ts";
+import { otherMachines } from "./others.ts";
+import { lintQemu, planQemu } from "./qemu.ts";
+import { type MachinesOptions, startMachine } from "./run.ts";
+import type { Machines } from "./types.ts";
+
+export { type BhyveExit, bhyveEndKind, bhyveExit, type BhyveFacts, type BhyvePlan, lintBhyve, planBhyve } from "./bhyve.ts";
 export { boundedLog, type BoundedLog, type ConsoleLine, consoleReader, type ConsoleReader, formatStamp } from "./console.ts";
+export { lintSpec, type SpecFault } from "./plan.ts";
+export type { QemuFacts, QemuPlan } from "./hypervisor.ts";
+export { planQemu } from "./qemu.ts";
+export type { MachinesOptions } from "./run.ts";
 export type * from "./types.ts";
 export { type BannerOptions, waitForSshBanner } from "./waiting.ts";
+
+export function openMachines(host: Host, options: MachinesOptions): Machines {
+  const { directory, acceleratorFile } = options;
+  return {
+    ...otherMachines(host, directory),
+    start: (spec, start = {}) => startMachine(host, options, { plan: planQemu, lint: lintQemu }, spec, start),
+    accelerator: (spec) => chooseAccelerator(host, spec, { file: acceleratorFile, scratchBelow: directory }),
+  };
+}

@@ -8,7 +8,8 @@ import { golden, thrownProblem } from "../base/testing.ts";
 import { shellQuote } from "../host/index.ts";
 import { type BhyveExit, bhyveEndKind, bhyveExit, type BhyveFacts, lintBhyve, planBhyve } from "./bhyve.ts";
 import { assertFaultless, CREDENTIALS_MAX, lintSpec } from "./plan.ts";
-import { lintQemu, optionValue, planQemu, type QemuFacts, type QemuPlan } from "./qemu.ts";
+import type { QemuFacts, QemuPlan } from "./hypervisor.ts";
+import { lintQemu, optionValue, planQemu } from "./qemu.ts";
 import { sampleSpec } from "./testing.ts";
 import type { MachineSpec } from "./types.ts";
 

@@ -8,44 +8,13 @@
  * files of the machine are named relative to its directory, where QEMU runs: a Unix socket's path has room for 104 bytes.
  * Everything is -nodefaults: nothing is in the machine that is not in this list.
  */
-import { operatingSystemOf, type System } from "../base/index.ts";
+import { operatingSystemOf } from "../base/index.ts";
 import { CLEAN_ENVIRONMENT } from "../host/index.ts";
-import type { UefiFiles } from "./firmware.ts";
+import type { PlannedFile, QemuFacts, QemuPlan } from "./hypervisor.ts";
 import { MIB, type Report, type SpecFault } from "./plan.ts";
-import type { AcceleratorName, MachineDisk, MachineNetwork, MachineSpec } from "./types.ts";
+import { SOCKETS } from "./sockets.ts";
+import type { MachineDisk, MachineNetwork, MachineSpec } from "./types.ts";
 
-/** What the plan has to know of the host. */
-export interface QemuFacts {
-  /** Of the host. */
-  readonly system: System;
-  /** Absolute paths of programs. */
-  readonly qemu: string;
-  /** setpriv(1) of util-linux, where there is one: QEMU then dies with the process that started it. */
-  readonly setpriv: string | undefined;
-  readonly accelerator: AcceleratorName;
-  /** For a machine whose firmware is "uefi". */
-  readonly firmware: UefiFiles | undefined;
-  /** The machine's own directory, absolute. */
-  readonly directory: string;
-}
-
-export interface QemuPlan {
-  readonly argv: readonly [string, ...string[]];
-  readonly env: Readonly<Record<string, string>>;
-  /** The machine's directory. */
-  readonly cwd: string;
-  /** To be there before QEMU starts, in this directory, for this user alone. */
-  readonly files: readonly PlannedFile[];
-  /** Names in the directory. */
-  readonly sockets: { readonly supervisor: string; readonly others: string };
-}
-
-export type PlannedFile =
-  | { readonly name: string; readonly kind: "copy"; readonly of: string }
-  /** Read by QEMU when it starts and not after. */
-  | { readonly name: string; readonly kind: "secret"; readonly text: string };
-
-export const SOCKETS = { supervisor: "qmp.sock", others: "qmp2.sock" } as const;
 const VARIABLES_FILE = "variables.fd";
 /** A cache of translated code. QEMU would reserve up to 1 GiB; guests that boot fill little of it. */
 const TRANSLATION_CACHE_MIB = 128;
@@ -53,11 +22,6 @@ const TRANSLATION_CACHE_MIB = 128;
 /** A value in an option list, where a comma begins the next option. */
 export function optionValue(text: string): string {
   return text.replaceAll(",", ",,");
-}
-
-/** The program for a guest of this system. */
-export function qemuProgram(system: System): string {
-  return system.startsWith("x86_64-") ? "qemu-system-x86_64" : "qemu-system-aarch64";
 }
 
 /** What QEMU cannot do with a spec that is sound otherwise. */
