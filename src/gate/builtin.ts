@@ -3,7 +3,7 @@
  * rules out by name. They are narrow: no line of a sound boot of Debian or FreeBSD matches one (`testdata/`).
  *
  * Lines carry the kernel's stamp ("[    1.234567] "), a name ("systemd[1]: ") or nothing before them, so that only what begins
- * a line by its nature is anchored.
+ * a line by its nature is anchored. Each takes time in proportion to the line: one of 64 KiB comes sooner or later.
  */
 import { Problem } from "../base/index.ts";
 import type { BuiltinSet, Gate, GateDeclaration, RequiredMarker, RestartLoop, Rule } from "./types.ts";
@@ -58,10 +58,15 @@ const LINUX: RuleSet = {
   ],
   restartLoops: [
     // One unit, again and again. Five is systemd's own StartLimitBurst.
-    { name: "unit-restarts", pattern: String.raw`(\S+): Scheduled restart job, restart counter is at \d`, max: 5, windowS: 60 },
+    {
+      name: "unit-restarts",
+      pattern: String.raw`(?:^|\s)(\S+): Scheduled restart job, restart counter is at \d`,
+      max: 5,
+      windowS: 60,
+    },
     // The same as the boot's own status lines show it.
     { name: "unit-started-again", pattern: String.raw`^\[  OK  \] Started (\S+)`, max: 5, windowS: 60 },
-    { name: "unit-given-up", pattern: String.raw`(\S+): Start request repeated too quickly`, max: 0, windowS: 60 },
+    { name: "unit-given-up", pattern: String.raw`(?:^|\s)(\S+): Start request repeated too quickly`, max: 0, windowS: 60 },
     // sysvinit and BusyBox, mostly about a getty whose terminal is not there.
     { name: "getty-respawning", pattern: String.raw`\brespawning too fast\b`, max: 0, windowS: 60 },
     // A kernel that starts another (kexec) resets no machine. Two banners may be one kernel with an early console.

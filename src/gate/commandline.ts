@@ -5,7 +5,7 @@
  * Linux prints "Command line: ", "Kernel command line: " (since 6.19 wrapped at spaces, the prefix repeated on each piece) and
  * "Unknown kernel command line parameters "; init/main.c, arch/x86/kernel/setup.c. dracut and systemd repeat it after their
  * name, Xen after "(XEN) ". FreeBSD's loader.efi prints "Command line arguments: ", kernels without a loader "Kernel args: ".
- * Before any of them stand, in any number: a level, the kernel's stamp and caller, a date and a host, and names with colons.
+ * Before any of them may stand, up to twelve of them: a level, the kernel's stamp and caller, a date and a host, and names with colons.
  */
 const PREFIX = [
   String.raw`<\d+>`,
@@ -22,7 +22,7 @@ const WORDS = [
   String.raw`(?:kernel|boot) arg(?:ument)?s\s*[:=]`,
   "BOOT_IMAGE=",
 ].join("|");
-const REPEATED = new RegExp(`^\\s*(?:(?:${PREFIX})\\s*)*(?:${WORDS})`, "iu");
+const REPEATED = new RegExp(`^\\s*(?:(?:${PREFIX})\\s*){0,12}(?:${WORDS})`, "iu");
 
 export function repeatsCommandLine(line: string): boolean {
   return REPEATED.test(line);

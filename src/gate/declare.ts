@@ -5,6 +5,8 @@ import type { BuiltinSet, GateDeclaration, ProbeWay } from "./types.ts";
 
 /** See `Rule`, `RequiredMarker`, `RestartLoop` and `GateProbe` in types.ts for what each member means. */
 export interface GateFields {
+  /** What system({ ... }) returned. Without one the gate is run by its name alone. */
+  readonly system?: object;
   readonly name?: string;
   /** Default: the set of the image's own system. */
   readonly extends?: BuiltinSet;
@@ -37,7 +39,7 @@ export interface GateFields {
 }
 
 /** @throws Problem E_BAD_GATE, which names the field (exit 2) */
-export function gate(fields: GateFields = {}): GateDeclaration {
+export function gate({ system, ...fields }: GateFields = {}): GateDeclaration {
   const fault = (path: readonly (string | number)[], message: string, hint?: string) =>
     new Problem({
       code: "E_BAD_GATE",
@@ -45,5 +47,6 @@ export function gate(fields: GateFields = {}): GateDeclaration {
       ...(hint === undefined ? {} : { hint }),
       exit: 2,
     });
-  return readGate({ spelling: "typescript", fault }, fields, "gate");
+  const declaration = readGate({ spelling: "typescript", fault }, fields, "gate");
+  return system === undefined ? declaration : { ...declaration, system };
 }

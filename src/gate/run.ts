@@ -35,6 +35,8 @@ import { writeVerdict } from "./verdict.ts";
 const SSH_PORT = 22;
 const DEFAULT_MEMORY_BYTES = 1024 ** 3;
 const DEFAULT_CPUS = 2;
+/** How long a machine has to outlive the line that passes it. */
+const STILL_THERE_MS = 20;
 
 export interface GateContext {
   readonly host: Host;
@@ -226,23 +228,30 @@ async function askOverSsh(host: Host, probe: GateProbe, { machine, signal }: Pro
   return await runSshProbe(host, { key, port, user: probe.user, command: probe.command, timeoutMs: Math.ceil(leftMs) });
 }
 
-/** A machine that is gone when its pass is announced does not pass: it said that it is ready, and reset itself. */
+/** A machine that is gone when its pass is to be announced does not pass: it said that it is ready, and reset itself. */
 async function confirm(session: Session, machine: Machine): Promise<readonly [Decision, MachineEnd]> {
   const { decision } = session.judge;
   if (decision === undefined) throw new Error("the gate ended without a decision");
-  const answers = machine.qmp("query-status").then(
-    () => undefined,
-    // The connection broke, so that it is about to be gone, or its hypervisor hangs.
-    async () => {
-      await machine.stop();
-      return await machine.exited;
-    },
-  );
-  const end = await Promise.race([machine.exited, answers]);
+  const end = await Promise.race([machine.exited, decision.verdict === "pass" ? stillThere(machine) : undefined]);
   if (end === undefined) return [decision, { kind: "stopped", status: null, detail: "by the gate" }];
   if (decision.verdict === "fail") return [decision, end];
   const atMs = session.now();
   return [{ verdict: "fail", reasons: [{ kind: "machine-exited", end: end.kind, detail: end.detail, atMs }], atMs }, end];
+}
+
+/** undefined when it is; else how it ended. */
+async function stillThere(machine: Machine): Promise<MachineEnd | undefined> {
+  // A reset that the guest asked for in its next instruction gets through the hypervisor in this time.
+  await new Promise((resolve) => setTimeout(resolve, STILL_THERE_MS));
+  try {
+    await machine.qmp("query-status");
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    // The connection broke, so that it is about to be gone, or its hypervisor hangs.
+    await machine.stop();
+    return await machine.exited;
+  }
 }
 
 /** Of a machine that ended meanwhile there is none. */

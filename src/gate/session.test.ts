@@ -142,6 +142,25 @@ describe("a run that is interrupted", () => {
   });
 });
 
+test("a machine that says it is ready and does not answer any more does not pass", async () => {
+  const machines = shellMachines(host, READY);
+  const deaf: Machines = {
+    ...machines,
+    start: async (...given) => ({
+      ...(await machines.start(...given)),
+      qmp: async () => await Promise.reject(new Problem({ code: "E_QMP", message: "the connection broke" })),
+    }),
+  };
+  const request = { name: "x", image, gate: gate(), machine: { system: "x86_64-linux", display: false } } as const;
+  const report = await runGate(contextOf(deaf), request);
+  expect(report).toMatchObject({
+    verdict: "fail",
+    reasons: [{ kind: "machine-exited" }],
+    markers: [{ line: "garth: ready /frx/store/x" }],
+  });
+  expect((await readVerdict(host, store, report.path)).verdict.verdict).toBe("fail");
+});
+
 describe("the machine that is started", () => {
   const specOf = async (fields: GateFields, machine: object = {}) => {
     const machines = shellMachines(host, "panic\\n");

@@ -48,13 +48,14 @@ export function openSession(gate: Gate, emit: Emit<GateEvent>): Session {
   const probes: ProbeRecord[] = [];
   const markersTold = new Set<string>();
   let tail: readonly string[] = [];
-  let zero = performance.now();
+  /** When the machine's first instruction was, by this process's clock: the least delayed word of it counts. */
+  let zero: number | undefined;
   let machine: Machine | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let asked: { readonly probe: ConsoleProbe; readonly settle: (answer: ProbeAnswer) => void } | undefined;
   let closed = false;
 
-  const now = (): number => performance.now() - zero;
+  const now = (): number => (zero === undefined ? 0 : performance.now() - zero);
 
   const tellMarkers = (): void => {
     const missing = judge.markers.filter((marker) => marker.atMs === undefined).length;
@@ -105,7 +106,7 @@ export function openSession(gate: Gate, emit: Emit<GateEvent>): Session {
     ready: ready.promise,
     now,
     onConsole: (chunk, atMs) => {
-      zero = Math.min(zero, performance.now() - atMs);
+      zero = Math.min(zero ?? Number.POSITIVE_INFINITY, performance.now() - atMs);
       const lines = reader.push(chunk, atMs);
       for (const { text, endedAtMs } of lines) {
         const echo = asked?.probe.echoing === true;
@@ -122,6 +123,7 @@ export function openSession(gate: Gate, emit: Emit<GateEvent>): Session {
     },
     attach: (started) => {
       machine = started;
+      zero ??= performance.now();
       void started.exited.then((end: MachineEnd) => {
         judge.machineExited(end, now());
         settle();

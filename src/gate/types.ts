@@ -36,7 +36,7 @@ export interface GateProbe {
   readonly name: string;
   /** One line for the user's shell. */
   readonly command: string;
-  /** All it printed, white space at both ends aside. */
+  /** All it printed, white space at both ends aside; on the console that is stderr too. */
   readonly expect: string | undefined;
   /** Looked for in what it printed, with the flags `u` and `m`. */
   readonly expectPattern: string | undefined;
@@ -53,6 +53,8 @@ export type ProbeWay = "ssh" | "console";
 /** As it was declared: which set of rules it builds on is not looked up yet. */
 export interface GateDeclaration {
   readonly kind: "gate";
+  /** The system it is for, as it was declared; who runs the gate looks for it. */
+  readonly system?: object;
   readonly name: string;
   /** undefined: the set of the image's own system. */
   readonly extends: BuiltinSet | undefined;
@@ -69,7 +71,7 @@ export interface GateDeclaration {
 }
 
 /** Every rule that applies, in the order in which a line is held against them. `gateText` is its canonical form. */
-export type Gate = Omit<GateDeclaration, "kind" | "extends" | "except">;
+export type Gate = Omit<GateDeclaration, "kind" | "system" | "extends" | "except">;
 
 /** Why a gate failed. Times in milliseconds since the start; lines are cut to 500 characters. */
 export type Reason =
