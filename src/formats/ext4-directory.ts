@@ -114,8 +114,10 @@ function leavesOf(children: readonly Child[], hashSeed: HashSeed): readonly Leaf
 function entries(block: Uint8Array, children: readonly Child[], seed: number): void {
   const view = viewOf(block);
   let at = 0;
-  for (const [index, { name, inode, kind }] of children.entries()) {
-    const bytes = index === children.length - 1 ? USABLE - at : entryBytes(name);
+  let left = children.length;
+  for (const { name, inode, kind } of children) {
+    left -= 1;
+    const bytes = left === 0 ? USABLE - at : entryBytes(name);
     entryHead(view, at, inode, bytes, name.length, kind);
     block.set(name, at + HEAD);
     at += bytes;

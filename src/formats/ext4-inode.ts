@@ -26,12 +26,6 @@ const SECTORS_PER_BLOCK = BLOCK / 512;
 /** Devices whose two numbers fit into a byte each are written as they always were, others in the second word. */
 const OLD_DEVICE = 0xff;
 const TREE_HEAD = 12;
-const TIMES = [
-  [INODE.accessTime, INODE.accessTimeExtra],
-  [INODE.changeTime, INODE.changeTimeExtra],
-  [INODE.modifyTime, INODE.modifyTimeExtra],
-  [INODE.madeTime, INODE.madeTimeExtra],
-] as const;
 
 /** Behind the register after the file system's UUID come the inode's number and its generation, which is 0. */
 export function inodeSeeds(uuid: number): InodeSeed {
@@ -67,10 +61,14 @@ export function renderInode(bytes: Uint8Array, fields: InodeFields, seed: number
   // 32 signed bits, and two more in the lowest bits of the extra field: how often 2^32 is to be added.
   const low = timeSeconds | 0;
   const extra = (timeSeconds - low) / 2 ** 32;
-  for (const [time, more] of TIMES) {
-    u32(time, low);
-    u32(more, extra);
-  }
+  u32(INODE.accessTime, low);
+  u32(INODE.accessTimeExtra, extra);
+  u32(INODE.changeTime, low);
+  u32(INODE.changeTimeExtra, extra);
+  u32(INODE.modifyTime, low);
+  u32(INODE.modifyTimeExtra, extra);
+  u32(INODE.madeTime, low);
+  u32(INODE.madeTimeExtra, extra);
   const checksum = crc32c(bytes, seed);
   u16(INODE.checksum, checksum & 0xffff);
   u16(INODE.checksumHigh, checksum >>> 16);
@@ -157,7 +155,11 @@ function treeNode<Entry>(
   view.setUint16(at + 2, all.length, true);
   view.setUint16(at + 4, most, true);
   view.setUint16(at + 6, depth, true);
-  for (const [index, entry] of all.entries()) write(view, at + TREE_HEAD + index * EXTENT.entryBytes, entry);
+  let next = at + TREE_HEAD;
+  for (const entry of all) {
+    write(view, next, entry);
+    next += EXTENT.entryBytes;
+  }
 }
 
 function leafEntry(view: DataView, at: number, { logical, start, count }: Extent): void {

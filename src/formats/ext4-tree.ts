@@ -51,7 +51,8 @@ const encoder = new TextEncoder();
 interface Growing {
   inode: number;
   readonly entry: FileSystemEntry;
-  parent: Growing | undefined;
+  /** undefined for the root, which is its own. */
+  readonly parent: Growing | undefined;
   links: number;
   readonly children: Named[];
 }
@@ -74,18 +75,24 @@ export function planTree(entries: readonly FileSystemEntry[], timeSeconds: numbe
   }
 
   const made = new Map<string, Growing>();
-  const root = growing(listed.get("") ?? directory("", 0o755, timeSeconds));
+  const root = growing(listed.get("") ?? directory("", 0o755, timeSeconds), undefined);
   if (root.entry.type !== "directory") throw bad("", `is a ${root.entry.type}, and the root has to be a directory`);
-  root.parent = root;
   made.set("", root);
 
   const add = (entry: FileSystemEntry): void => {
     if (made.has(entry.path)) return;
-    // A loop, not a recursion: paths may be thousands deep.
-    const missing: string[] = [];
-    for (let above = parentPath(entry.path); !made.has(above); above = parentPath(above)) missing.push(above);
-    for (const path of missing.toReversed()) attach(made, listed.get(path) ?? directory(path, 0o755, timeSeconds));
-    attach(made, entry);
+    const above = parentPath(entry.path);
+    let parent = made.get(above);
+    if (parent === undefined) {
+      // A loop, not a recursion: paths may be thousands deep.
+      const missing: string[] = [];
+      for (let path = above; !made.has(path); path = parentPath(path)) missing.push(path);
+      for (const path of missing.toReversed()) {
+        parent = attach(listed.get(path) ?? directory(path, 0o755, timeSeconds), made.get(parentPath(path)));
+        made.set(path, parent);
+      }
+    }
+    made.set(entry.path, attach(entry, parent));
   };
   add(listed.get(LOST_AND_FOUND) ?? directory(LOST_AND_FOUND, 0o700, timeSeconds));
   const saved = made.get(LOST_AND_FOUND);
@@ -96,18 +103,16 @@ export function planTree(entries: readonly FileSystemEntry[], timeSeconds: numbe
   return numbered(made, root);
 }
 
-function attach(made: Map<string, Growing>, entry: FileSystemEntry): void {
-  const parent = made.get(parentPath(entry.path));
+function attach(entry: FileSystemEntry, parent: Growing | undefined): Growing {
   if (parent === undefined) throw new Error(`${entry.path} has no parent`);
   if (parent.entry.type !== "directory")
     throw bad(entry.path, `lies in ${parent.entry.path}, which is a ${parent.entry.type} and not a directory`);
   const name = encoder.encode(entry.path.slice(entry.path.lastIndexOf("/") + 1));
   if (name.length > MAXIMUM_NAME_BYTES)
     throw bad(entry.path, `has a name of ${name.length} bytes; ${MAXIMUM_NAME_BYTES} are allowed`);
-  const node = growing(entry);
-  node.parent = parent;
+  const node = growing(entry, parent);
   parent.children.push({ name, of: node });
-  made.set(entry.path, node);
+  return node;
 }
 
 /** Inode numbers and link counts; names that are hard links then stand for the inode they name. */
@@ -170,8 +175,8 @@ function parentPath(path: string): string {
   return path.slice(0, Math.max(path.lastIndexOf("/"), 0));
 }
 
-function growing(entry: FileSystemEntry): Growing {
-  return { inode: 0, entry, parent: undefined, links: entry.type === "directory" ? 2 : 1, children: [] };
+function growing(entry: FileSystemEntry, parent: Growing | undefined): Growing {
+  return { inode: 0, entry, parent, links: entry.type === "directory" ? 2 : 1, children: [] };
 }
 
 function directory(path: string, mode: number, timeSeconds: number): FileSystemEntry {
