@@ -6,6 +6,17 @@ import type { Buildable } from "./recipe/index.ts";
 export const package_ = packageOf<Buildable>;
 export const repository = repositoryOf<Buildable>;
 
+export { gate, type GateDeclaration, type GateFields } from "./gate/index.ts";
+export { sshd, system, type SystemDeclaration, type SystemOptions } from "./system/index.ts";
+export {
+  slice,
+  type SliceDeclaration,
+  type SliceOptions,
+  slices,
+  world,
+  type WorldDeclaration,
+  type WorldOptions,
+} from "./world/index.ts";
 export type { PackageDeclaration, PackageFields, RepositoryDeclaration } from "./pkg/index.ts";
 export {
   alternatives,

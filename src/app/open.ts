@@ -4,6 +4,7 @@ import { loadSettings } from "../config/index.ts";
 import { localHost } from "../host/index.ts";
 import { type Ledger, openLedger } from "../ledger/index.ts";
 import { loadProject, type Project, resolveGoals } from "../project/index.ts";
+import type { Machines } from "../machine/index.ts";
 import { openReceipts, writeReceiptFile } from "../receipt/index.ts";
 import { openSandbox, type Sandbox } from "../sandbox/index.ts";
 import { openShip, SHIP_MIGRATION } from "../ship/index.ts";
@@ -25,6 +26,7 @@ export function openGarth(options: OpenOptions): Garth {
   let ledger: Ledger | undefined;
   let store: Store | undefined;
   let sandbox: Sandbox | undefined;
+  let machines: Machines | undefined;
 
   const openedLedger = (): Ledger => {
     if (ledger === undefined) {
@@ -82,9 +84,18 @@ export function openGarth(options: OpenOptions): Garth {
     },
     ship: (emit) => {
       const parts = { host, store: openedStore(), ledger: openedLedger(), receipts, repositories: places.repositories };
-      const { builder } = garth;
-      return openShip({ ...parts, system, now, builder, loadProject: loadToBuild }, emit);
+      const { builder, machines } = garth;
+      const hostKeyFile = `${places.keys}/host.pem`;
+      return openShip({ ...parts, system, now, builder, loadProject: loadToBuild, machines, hostKeyFile }, emit);
     },
+    machines: async () => {
+      const { openMachines } = await import("../machine/index.ts");
+      machines ??= openMachines(host, { directory: places.machines, acceleratorFile: `${places.state}/accelerator.json` });
+      return machines;
+    },
+    image: () => import("../image/index.ts"),
+    compose: () => import("../compose/index.ts"),
+    gate: () => import("../gate/index.ts"),
     loadProject: (file) =>
       loadProject(host, {
         file,

@@ -13,6 +13,7 @@ export interface Places {
   readonly repositories: string;
   readonly receipts: string;
   readonly keys: string;
+  readonly machines: string;
   readonly configuration: string;
 }
 
@@ -46,6 +47,7 @@ export function placesFor(request: PlaceRequest): Places {
     repositories: `${state}/repos`,
     receipts: `${state}/receipts`,
     keys: `${state}/keys`,
+    machines: `${state}/machines`,
     configuration: `${root}${etc}/garth.toml`,
   };
 }

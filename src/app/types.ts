@@ -4,6 +4,7 @@ import type { Builder, BuildEvent, StepResult } from "../build/index.ts";
 import type { Effective } from "../config/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
+import type { Machines } from "../machine/index.ts";
 import type { Goals, Project } from "../project/index.ts";
 import type { ReceiptFields, Receipts } from "../receipt/index.ts";
 import type { Sandbox } from "../sandbox/index.ts";
@@ -36,6 +37,10 @@ export interface Garth {
   /** Doors of rooms that few commands need, loaded when they are asked for. */
   repository(): Promise<typeof import("../repository/index.ts")>;
   pkg(): Promise<typeof import("../pkg/index.ts")>;
+  image(): Promise<typeof import("../image/index.ts")>;
+  compose(): Promise<typeof import("../compose/index.ts")>;
+  gate(): Promise<typeof import("../gate/index.ts")>;
+  machines(): Promise<Machines>;
   builder(emit: Emit<BuildEvent>): Builder;
   ship(emit: Emit<BuildEvent>): Ship;
   /** A project file, a directory that holds a garth.ts, or undefined for ./garth.ts. */

@@ -24,18 +24,18 @@ export function worldContext({ shop, options }: Pick<Building, "shop" | "options
 }
 
 /** @throws Problem of the fetcher or the world */
-export async function makeLeaf(building: Building, node: SourceNode | WorldNode): Promise<StorePath> {
+export async function makeLeaf(building: Pick<Building, "shop" | "options">, node: SourceNode | WorldNode): Promise<StorePath> {
   const { shop } = building;
   const path = node.kind === "source" ? await fetchSource(building, node) : await makeWorld(building, node);
   if (pin(shop, [path]).length > 0) throw collected(path);
   return path;
 }
 
-async function fetchSource(building: Building, node: SourceNode): Promise<StorePath> {
+async function fetchSource(building: Pick<Building, "shop" | "options">, node: SourceNode): Promise<StorePath> {
   return (await realiseFetch(fetchContext(building, node.step), node.fetch)).path;
 }
 
-async function makeWorld(building: Building, { key, world }: WorldNode): Promise<StorePath> {
+async function makeWorld(building: Pick<Building, "shop" | "options">, { key, world }: WorldNode): Promise<StorePath> {
   const { path } = await realiseWorld(worldContext(building, key), world);
   return path;
 }

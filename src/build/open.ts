@@ -3,7 +3,7 @@ import { Problem } from "../base/index.ts";
 import type { Graph } from "../recipe/index.ts";
 import { type BuilderContext, type Building, type Workshop } from "./context.ts";
 import { lookUpAll, plannedSteps, rebuiltSteps } from "./dryrun.ts";
-import { buildRootOf } from "./leaves.ts";
+import { buildRootOf, makeLeaf } from "./leaves.ts";
 import { logPath, readLog } from "./log.ts";
 import { openRecords } from "./records.ts";
 import { openRegistrar } from "./registrar.ts";
@@ -65,6 +65,14 @@ export function openBuilder(context: BuilderContext): Builder {
     whyRebuild: async (graph, goal) => rebuiltSteps(await look({ ...graph, goals: [goal] })),
     buildRoot: ({ step, derivation }, signal) =>
       buildRootOf({ shop, options: { ...LOOK_ONLY, ...(signal && { signal }) } }, step, derivation),
+    world: async (source, signal) => {
+      const building = { shop, options: { ...LOOK_ONLY, ...(signal && { signal }) } };
+      return makeLeaf(building, { kind: "world", key: source.name, world: source, step: source.name });
+    },
+    fetch: async (source, signal) => {
+      const building = { shop, options: { ...LOOK_ONLY, ...(signal && { signal }) } };
+      return makeLeaf(building, { kind: "source", key: source.name, fetch: source, step: source.name });
+    },
     readLog: (drv) => readLog(host.files, logPath(directories.log, drv)),
     recover,
     close: () => shop.slots.close(),

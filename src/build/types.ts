@@ -1,6 +1,6 @@
 /** Goals, progress and results of a build. */
 import type { StorePath } from "../base/index.ts";
-import type { Derivation, Graph, Reason, Step } from "../recipe/index.ts";
+import type { Derivation, Fetch, Graph, Reason, Step, WorldSource } from "../recipe/index.ts";
 import type { LimitName, SandboxResult, SandboxUse } from "../sandbox/index.ts";
 
 export interface BuildOptions {
@@ -111,6 +111,10 @@ export interface Builder {
   whyRebuild(graph: Graph, goal: string): Promise<readonly { readonly step: Step; readonly reasons: readonly Reason[] }[]>;
   /** The directory of the build root a goal is for; a world that was collected is made again. @throws Problem of the world */
   buildRoot(goal: StepResult, signal?: AbortSignal): Promise<string>;
+  /** A world by itself, which no recipe has to be built in. @throws Problem of the world */
+  world(source: WorldSource, signal?: AbortSignal): Promise<StorePath>;
+  /** A source by itself. @throws Problem of the fetcher */
+  fetch(source: Fetch, signal?: AbortSignal): Promise<StorePath>;
   /** The kept log of a derivation. @throws Problem E_NO_LOG */
   readLog(drv: StorePath): string;
   /** Removes what dead processes left of their builds. Cheap when there is nothing; `build` does it too. */

@@ -1,5 +1,7 @@
 /** Every command there is. A row costs nothing until it is called: its module is loaded then. */
 import type { ArgumentSpec, Command, OptionSpec } from "./command.ts";
+import { JOBS, KEEP_FAILED, KEEP_GOING, KEY, RECEIPT } from "./options.ts";
+import { SYSTEMS } from "./table-systems.ts";
 
 const buildModule = () => import("./commands/build.ts");
 const storeModule = () => import("./commands/store.ts");
@@ -12,17 +14,6 @@ const SOURCE: readonly ArgumentSpec[] = [{ name: "PATH" }];
 const FILE: readonly ArgumentSpec[] = [{ name: "FILE", optional: true }];
 
 const NAME: OptionSpec = { name: "name", value: "NAME", help: "the item's name (default: the file's)" };
-const RECEIPT: OptionSpec = {
-  name: "receipt",
-  value: "FILE",
-  help: "write the receipt there, and FILE.json (also METADATA_OUT=FILE)",
-};
-const JOBS: OptionSpec = { name: "jobs", short: "j", value: "N", help: "builds at one time" };
-const KEEP_FAILED: OptionSpec = { name: "keep-failed", help: "keep a failed build's sandbox and say how to enter it" };
-const KEEP_GOING: OptionSpec = { name: "keep-going", short: "k", help: "after a failure, build what does not need it" };
-
-const KEY: OptionSpec = { name: "key", value: "FILE", help: "the signing key (default: the setting repository.key)" };
-
 const ITEM_NOTE = "An ITEM is a store path, or enough of its hash or name.";
 
 const LINE: readonly Command[] = [
@@ -30,7 +21,15 @@ const LINE: readonly Command[] = [
     path: ["ship"],
     summary: "the whole line of a project file, stage by stage, resumable",
     arguments: FILE,
-    options: [JOBS, KEEP_GOING, KEEP_FAILED, KEY, RECEIPT],
+    options: [
+      JOBS,
+      KEEP_GOING,
+      KEEP_FAILED,
+      KEY,
+      { name: "until", value: "STAGE", help: "the last stage: recipe, build, package, repository, world, system, image, gate" },
+      { name: "again", help: "run the gate again although it passed" },
+      RECEIPT,
+    ],
     load: async () => (await import("./commands/ship.ts")).ship,
   },
   {
@@ -355,4 +354,4 @@ const REST: readonly Command[] = [
   },
 ];
 
-export const COMMANDS: readonly Command[] = [...LINE, ...STORE, ...PACKAGES, ...REST];
+export const COMMANDS: readonly Command[] = [...LINE, ...STORE, ...PACKAGES, ...SYSTEMS, ...REST];

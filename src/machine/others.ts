@@ -10,6 +10,8 @@ import { namesBelow, ownerLives, removeIfAny } from "./scratch.ts";
 import { SOCKETS } from "./sockets.ts";
 import type { MachineRecord, Machines } from "./types.ts";
 
+const ANSWER_LIMIT_MS = 10_000;
+/** How long QEMU may take to end, asked once, killed the second time. */
 const QUIT_LIMIT_MS = 5_000;
 const LOOK_EVERY_MS = 20;
 
@@ -37,10 +39,14 @@ export function otherMachines(host: Host, below: string): OtherMachines {
   };
 
   /** @throws Problem E_QMP; E_NO_MACHINE when it ended this moment */
-  const withMonitor = async <Value>(record: MachineRecord, work: (monitor: Qmp) => Promise<Value>): Promise<Value> => {
+  const withMonitor = async <Value>(
+    record: MachineRecord,
+    work: (monitor: Qmp) => Promise<Value>,
+    timeoutMs: number = ANSWER_LIMIT_MS,
+  ): Promise<Value> => {
     let monitor: Qmp;
     try {
-      monitor = await openQmp(host, `${record.directory}/${SOCKETS.others}`, { name: record.name });
+      monitor = await openQmp(host, `${record.directory}/${SOCKETS.others}`, { name: record.name, timeoutMs });
     } catch (error) {
       if (isErrno(error, "ENOENT", "ECONNREFUSED")) running(record.name);
       throw error;
@@ -53,8 +59,8 @@ export function otherMachines(host: Host, below: string): OtherMachines {
   };
 
   /** Whether its supervisor said in time that it ended. */
-  const seenEnding = async (record: MachineRecord): Promise<boolean> => {
-    for (const deadline = performance.now() + QUIT_LIMIT_MS; performance.now() < deadline;) {
+  const seenEnding = async (record: MachineRecord, deadlineMs: number): Promise<boolean> => {
+    while (performance.now() < deadlineMs) {
       const now = readRecord(host, record.directory);
       if (now?.state !== "running" || now.startedAtMs !== record.startedAtMs) return true;
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
@@ -69,14 +75,16 @@ export function otherMachines(host: Host, below: string): OtherMachines {
       const record = running(name);
       await withMonitor(record, (monitor) => takePicture(monitor, record.spec, file));
     },
-    writeTo: (name, text) => typeInto(host, running(name).directory, text),
+    writeTo: async (name, text) => await typeInto(host, running(name).directory, text),
     stopOf: async (name) => {
       const record = running(name);
-      await withMonitor(record, (monitor) => monitor.execute("quit", {}, { timeoutMs: QUIT_LIMIT_MS })).catch(() => undefined);
-      if (await seenEnding(record)) return;
+      // Its end is the answer; when there is none, no time is left to wait for it.
+      const begunMs = performance.now();
+      await withMonitor(record, (monitor) => monitor.execute("quit"), QUIT_LIMIT_MS).catch(() => undefined);
+      if (await seenEnding(record, begunMs + QUIT_LIMIT_MS)) return;
       // Its supervisor lives and has not seen it end, so the number is still that process's own.
       await host.run({ argv: ["kill", "-KILL", String(record.pid)], okStatuses: [0, 1], doing: `ending the machine ${name}` });
-      if (await seenEnding(record)) return;
+      if (await seenEnding(record, performance.now() + QUIT_LIMIT_MS)) return;
       throw new Problem({
         code: "E_TIMEOUT",
         message: `ending the machine ${name}: its QEMU, process ${record.pid}, was killed and is still there`,

@@ -88,7 +88,9 @@ export function readRecord(host: Host, directory: string): MachineRecord | undef
 
 export function listRecords(host: Host, below: string): readonly MachineRecord[] {
   return namesBelow(host, below).flatMap((name) => {
-    const record = name.startsWith(".") ? undefined : readRecord(host, `${below}/${name}`);
+    const directory = `${below}/${name}`;
+    if (name.startsWith(".") || host.files.lstatIfAny(directory)?.type !== "directory") return [];
+    const record = readRecord(host, directory);
     return record === undefined ? [] : [record];
   });
 }

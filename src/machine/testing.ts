@@ -1,5 +1,10 @@
-/** For tests: specs of machines, and boot sectors to put into them. */
-import type { MachineSpec } from "./types.ts";
+/** For tests: specs of machines, boot sectors to put into them, and a place to run them. */
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Host, localHost } from "../host/index.ts";
+import { openMachines } from "./index.ts";
+import type { Machines, MachineSpec } from "./types.ts";
 
 /** A machine that boots the file by its BIOS, alone in the world. */
 export function sampleSpec(file: string, change: Partial<MachineSpec> = {}): MachineSpec {
@@ -66,3 +71,59 @@ export const boot = {
   /** An interrupt without a table to handle it, in protected mode: lidt of six zero bytes further on, then int3. */
   tripleFault: [0xfa, 0x0f, 0x01, 0x1e, ...word(0x7df0), 0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0, 0xcc],
 } as const;
+
+/** A directory for a test's machines, with files that boot. */
+export interface MachinePlace {
+  readonly directory: string;
+  readonly machines: Machines;
+  /** Writes a disk that boots the code; returns its path. */
+  disk(name: string, code: readonly number[]): string;
+  /** Names of the machines' directories that are there. */
+  left(): readonly string[];
+  remove(): void;
+}
+
+export function machinePlace(host: Host = localHost()): MachinePlace {
+  const directory = mkdtempSync(join(tmpdir(), "garth-machine-"));
+  const below = join(directory, "machines");
+  return {
+    directory,
+    machines: openMachines(host, { directory: below, acceleratorFile: join(directory, "accelerator.json") }),
+    disk: (name, code) => {
+      const path = join(directory, name);
+      writeFileSync(path, bootDisk(code));
+      return path;
+    },
+    left: () => (existsSync(below) ? readdirSync(below) : []),
+    remove: () => rmSync(directory, { recursive: true, force: true }),
+  };
+}
+
+/** Collects what a console prints, and says when it holds what was waited for. */
+export function consoleText(): {
+  readonly onConsole: (chunk: Uint8Array) => void;
+  readonly text: string;
+  until(part: string): Promise<void>;
+} {
+  let text = "";
+  const waiting = new Set<() => void>();
+  return {
+    onConsole: (chunk) => {
+      text += Buffer.from(chunk).toString("latin1");
+      for (const look of waiting) look();
+    },
+    get text() {
+      return text;
+    },
+    until: (part) =>
+      new Promise((resolve) => {
+        const look = (): void => {
+          if (!text.includes(part)) return;
+          waiting.delete(look);
+          resolve();
+        };
+        waiting.add(look);
+        look();
+      }),
+  };
+}

@@ -1,6 +1,9 @@
 /** Exported values, by what they are. */
 import { Problem } from "../base/index.ts";
 import type { PackageDeclaration, RepositoryDeclaration } from "../pkg/index.ts";
+import type { GateDeclaration } from "../gate/index.ts";
+import type { SystemDeclaration } from "../system/index.ts";
+import type { SliceDeclaration, WorldDeclaration } from "../world/index.ts";
 import { type Buildable, describe, type Fetch, isBuildable, type WorldSource } from "../recipe/index.ts";
 import type { ProjectExport } from "./types.ts";
 
@@ -13,6 +16,9 @@ export function classify(file: string, name: string, value: unknown): ProjectExp
   if (isPackage(value, `${file}#${name}`)) return { name, kind: "package", value };
   if (isRepository(value, `${file}#${name}`)) return { name, kind: "repository", value };
   if (isWorld(value)) return { name, kind: "world", value };
+  if (isKind<SliceDeclaration>(value, "slice")) return { name, kind: "slice", value };
+  if (isKind<SystemDeclaration>(value, "system")) return { name, kind: "system", value };
+  if (isKind<GateDeclaration>(value, "gate")) return { name, kind: "gate", value };
   if (isSource(value)) return { name, kind: "source", value };
   return undefined;
 }
@@ -44,8 +50,13 @@ function refuse(where: string, field: string, found: unknown): never {
   });
 }
 
-function isWorld(value: unknown): value is WorldSource {
-  return member(value, "kind") === "debian-world";
+function isWorld(value: unknown): value is WorldSource | WorldDeclaration {
+  return member(value, "kind") === "debian-world" || isKind<WorldDeclaration>(value, "world");
+}
+
+/** Its constructor has checked it; a look-alike made by hand fails where it is used. */
+function isKind<Value extends { readonly kind: string }>(value: unknown, kind: Value["kind"]): value is Value {
+  return member(value, "kind") === kind;
 }
 
 function isSource(value: unknown): value is Fetch {

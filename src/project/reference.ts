@@ -60,6 +60,10 @@ function buildablesIn(project: Project, found: ProjectExport): readonly Buildabl
       return [found.value.source];
     case "repository":
       return found.value.packages.map((each) => each.source);
+    case "system":
+      return found.value.packages;
+    case "gate":
+    case "slice":
     case "world":
     case "source":
       throw new Problem({

@@ -1,12 +1,18 @@
 /** A project file that was loaded: its exported values, by what they are. */
 import type { PackageDeclaration, RepositoryDeclaration } from "../pkg/index.ts";
 import type { Buildable, Fetch, WorldSource } from "../recipe/index.ts";
+import type { GateDeclaration } from "../gate/index.ts";
+import type { SystemDeclaration } from "../system/index.ts";
+import type { SliceDeclaration, WorldDeclaration } from "../world/index.ts";
 
 export type ProjectExport =
   | { readonly name: string; readonly kind: "recipe"; readonly value: Buildable }
   | { readonly name: string; readonly kind: "package"; readonly value: PackageDeclaration<Buildable> }
   | { readonly name: string; readonly kind: "repository"; readonly value: RepositoryDeclaration<Buildable> }
-  | { readonly name: string; readonly kind: "world"; readonly value: WorldSource }
+  | { readonly name: string; readonly kind: "world"; readonly value: WorldSource | WorldDeclaration }
+  | { readonly name: string; readonly kind: "slice"; readonly value: SliceDeclaration }
+  | { readonly name: string; readonly kind: "system"; readonly value: SystemDeclaration }
+  | { readonly name: string; readonly kind: "gate"; readonly value: GateDeclaration }
   | { readonly name: string; readonly kind: "source"; readonly value: Fetch };
 
 export interface Project {

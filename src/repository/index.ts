@@ -37,6 +37,7 @@ export { type InspectedPackage, inspectPackage, readManifest } from "./read-pack
 export { type RepositoryHandler, repositoryHandler } from "./serve.ts";
 export { directorySource, httpSource, type RepositorySource, sourceOf } from "./source.ts";
 export type * from "./types.ts";
+export { unpackPackage, type UnpackRequest } from "./unpack.ts";
 export {
   type ReadOptions,
   readRepository,

@@ -4,10 +4,12 @@
  * Each stage has a key: the digest of everything that goes into it. A stage whose key was seen before, and whose result is still
  * there, has nothing to do; that is the whole of resuming.
  */
-import { canonicalJson, sha256, type StorePath } from "../base/index.ts";
+import { canonicalJson, Problem, sha256, type StorePath } from "../base/index.ts";
+import type { GateDeclaration } from "../gate/index.ts";
 import type { PackageDeclaration, PackageDescription, RepositoryDeclaration } from "../pkg/index.ts";
-import type { Project } from "../project/index.ts";
+import { exportNamed, type Project, type ProjectExport } from "../project/index.ts";
 import type { Buildable } from "../recipe/index.ts";
+import { isOfProject, type SystemDeclaration } from "../system/index.ts";
 
 /** Part of every key: raised when what a stage makes from the same input changes. */
 const PACKAGING = "package-1";
@@ -19,16 +21,46 @@ export interface Line {
   /** Each once, also where several repositories hold it. */
   readonly packages: readonly PackageDeclaration<Buildable>[];
   readonly repositories: readonly RepositoryDeclaration<Buildable>[];
+  readonly systems: readonly {
+    /** Of the export. */
+    readonly name: string;
+    readonly declaration: SystemDeclaration;
+    /** The one that names the system; undefined: the rules of its family. */
+    readonly gate: GateDeclaration | undefined;
+  }[];
 }
 
-export function planLine(project: Project): Line {
+/** `only` is the name of an exported system: it and what it needs. @throws Problem E_UNKNOWN_NAME, E_NOT_A_SYSTEM */
+export function planLine(project: Project, only?: string): Line {
   const exported = [...project.exports.values()];
-  const repositories = exported.flatMap((each) => (each.kind === "repository" ? [each.value] : []));
-  const alone = exported.flatMap((each) => (each.kind === "package" ? [each.value] : []));
+  const gates = exported.flatMap((each) => (each.kind === "gate" ? [each.value] : []));
+  const wanted = only === undefined ? exported : [systemNamed(project, only)];
+  const systems = wanted.flatMap((each) => {
+    if (each.kind !== "system") return [];
+    return [{ name: each.name, declaration: each.value, gate: gates.find(({ system }) => system === each.value) }];
+  });
+  const installed = systems.flatMap(({ declaration }) =>
+    declaration.install.flatMap(({ repository }) => (isOfProject(repository) ? [repository] : [])),
+  );
+  const repositories = [...new Set([...wanted.flatMap((each) => (each.kind === "repository" ? [each.value] : [])), ...installed])];
+  const alone = wanted.flatMap((each) => (each.kind === "package" ? [each.value] : []));
   const packages = [...new Set([...repositories.flatMap((each) => each.packages), ...alone])];
-  const recipes = exported.flatMap((each) => (each.kind === "recipe" ? [each.value] : []));
-  const goals = [...new Set([...recipes, ...packages.map((each) => each.source)])];
-  return { goals, packages, repositories };
+  const recipes = wanted.flatMap((each) => (each.kind === "recipe" ? [each.value] : []));
+  const ofSystems = systems.flatMap(({ declaration }) => declaration.packages);
+  const goals = [...new Set([...recipes, ...packages.map((each) => each.source), ...ofSystems])];
+  return { goals, packages, repositories, systems };
+}
+
+function systemNamed(project: Project, name: string): ProjectExport {
+  const found = exportNamed(project, name);
+  if (found.kind === "system") return found;
+  throw new Problem({
+    code: "E_NOT_A_SYSTEM",
+    message: `${name} in ${project.file} is a ${found.kind}, not a system`,
+    details: [...project.exports.values()].flatMap((each) => (each.kind === "system" ? [`${each.name} is a system`] : [])),
+    hint: "name what system({ ... }) returned",
+    exit: 2,
+  });
 }
 
 export function packageKey(description: PackageDescription, output: StorePath, abi: string): string {

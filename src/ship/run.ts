@@ -3,6 +3,7 @@ import { type Emit, Problem, sha256, type System } from "../base/index.ts";
 import { type Builder, type BuildEvent, buildReceipt, type BuildResult, type StepResult } from "../build/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
+import type { Machines } from "../machine/index.ts";
 import { type Abi, abiString, describePackage, type PackageDeclaration, type RepositoryDeclaration } from "../pkg/index.ts";
 import { graphWithKeys, type Project } from "../project/index.ts";
 import type { ReceiptFields, Receipts } from "../receipt/index.ts";
@@ -19,12 +20,14 @@ import {
   publish,
   readRepository,
   type SigningKey,
+  type Trust,
   verifyRepository,
 } from "../repository/index.ts";
 import type { Store } from "../store/index.ts";
+import { rootName } from "./roots.ts";
 import { type Line, type MadePackage, packageKey, planLine, repositoryKey } from "./plan.ts";
 import { noteResult, readAbi, readFields, readPackages, resultOf } from "./records.ts";
-import type { ShipReport, ShipRequest, StageName, StageReport } from "./types.ts";
+import { type ShippedSystem, type ShipReport, type ShipRequest, type StageName, type StageReport, STAGES } from "./types.ts";
 
 export interface ShipContext {
   readonly host: Host;
@@ -37,17 +40,20 @@ export interface ShipContext {
   readonly now: () => number;
   readonly builder: (emit: Emit<BuildEvent>) => Builder;
   readonly loadProject: (file: string | undefined) => Promise<Project>;
+  readonly machines: () => Promise<Machines>;
+  /** Of the key that signs verdicts. */
+  readonly hostKeyFile: string;
 }
 
 /** What a stage hands back; how long it took and that it is reported is the line's affair. */
-interface Outcome<Result> {
+export interface Outcome<Result> {
   readonly how: StageReport["how"];
   readonly summary: string;
   readonly receipts: readonly string[];
   readonly result: Result;
 }
 
-interface Shipping {
+export interface Shipping {
   readonly context: ShipContext;
   readonly request: ShipRequest;
   readonly project: Project;
@@ -68,9 +74,18 @@ export async function ship(context: ShipContext, request: ShipRequest, emit: Emi
 
   const { project, line } = await stage("recipe", () => recipeStage(context, request));
   const shipping: Shipping = { context, request, project, line };
+  const reaches = (name: StageName): boolean => STAGES.indexOf(name) <= STAGES.indexOf(request.until ?? "gate");
+  const report = (final: ReceiptFields, systems: readonly ShippedSystem[] = []): ShipReport => ({
+    project: project.file,
+    stages,
+    final,
+    systems,
+  });
+  if (!reaches("build")) return report({});
   const built = await stage("build", () => buildStage(shipping, emit));
-  const made = new Map<PackageDeclaration<Buildable>, readonly MadePackage[]>();
   let final = built.fields;
+  if (!reaches("package")) return report(final);
+  const made = new Map<PackageDeclaration<Buildable>, readonly MadePackage[]>();
   for (const declaration of line.packages) {
     const output = built.outputs.get(declaration.source);
     if (output === undefined) throw new Error(`${declaration.source.name} was left out of the build`);
@@ -78,17 +93,35 @@ export async function ship(context: ShipContext, request: ShipRequest, emit: Emi
     made.set(declaration, packaged.packages);
     final = packaged.fields;
   }
+  if (!reaches("repository")) return report(final);
+  const published = new Map<RepositoryDeclaration<Buildable>, { readonly location: string; readonly trust: Trust }>();
   for (const declaration of line.repositories) {
     const packages = declaration.packages.flatMap((each) => made.get(each) ?? []);
     final = await stage("repository", () => repositoryStage(shipping, declaration, packages));
+    const { publicPem } = loadKey(context.host, request.keyFile, []);
+    published.set(declaration, { location: final["repo_path"] ?? "", trust: { mode: "pubkey", publicPem } });
   }
-  return { project: project.file, stages, final };
+  if (!reaches("world") || line.systems.length === 0) return report(final);
+  const systems: ShippedSystem[] = [];
+  const { gateStage, imageStage, openSystemLine, shipped, systemStage, worldStage } = await import("./systems.ts");
+  for (const system of line.systems) {
+    const of = openSystemLine(shipping, system, { builder: built.builder, outputs: built.outputs, repositories: published });
+    const slices = await stage("world", () => worldStage(of));
+    if (!reaches("system")) continue;
+    const composed = await stage("system", () => systemStage(of, slices));
+    final = composed.fields;
+    const image = reaches("image") ? await stage("image", () => imageStage(of, composed)) : undefined;
+    final = image?.fields ?? final;
+    if (image !== undefined && reaches("gate")) final = await stage("gate", () => gateStage(of, composed, image));
+    systems.push(shipped(system, composed, image, final["verdict_path"]));
+  }
+  return report(final, systems);
 }
 
 async function recipeStage(context: ShipContext, request: ShipRequest): Promise<Outcome<{ project: Project; line: Line }>> {
   const project = await context.loadProject(request.file);
-  const line = planLine(project);
-  if (line.goals.length === 0) {
+  const line = planLine(project, request.only);
+  if (line.goals.length + line.systems.length === 0) {
     throw new Problem({
       code: "E_NOTHING_TO_SHIP",
       message: `${project.file} exports no recipe, package or repository`,
@@ -100,6 +133,7 @@ async function recipeStage(context: ShipContext, request: ShipRequest): Promise<
     `${line.goals.length} ${line.goals.length === 1 ? "recipe" : "recipes"}`,
     `${line.packages.length} ${line.packages.length === 1 ? "package" : "packages"}`,
     `${line.repositories.length} ${line.repositories.length === 1 ? "repository" : "repositories"}`,
+    ...(line.systems.length === 0 ? [] : [`${line.systems.length} ${line.systems.length === 1 ? "system" : "systems"}`]),
   ].join(", ");
   const fields = { project_file: project.file, project_sha256: project.digest, type_check: project.typeCheck };
   return {
@@ -149,11 +183,6 @@ async function buildStage(shipping: Shipping, emit: Emit<BuildEvent>): Promise<O
 
 function wasBuilt(result: BuildResult): boolean {
   return result.steps.some((step) => step.how === "built");
-}
-
-/** What was shipped stays, against gc, until the same project ships something else under the same name. */
-function rootName(project: Project, label: string, part: string): string {
-  return `ship-${sha256(project.file).slice(0, 12)}-${label}-${part}`;
 }
 
 interface Packaged {

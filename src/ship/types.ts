@@ -1,7 +1,9 @@
 /** The line: stages in order, each taking digests and leaving a receipt. */
+import type { StorePath } from "../base/index.ts";
+import type { GateEvent } from "../gate/index.ts";
 import type { ReceiptFields } from "../receipt/index.ts";
 
-export const STAGES = ["recipe", "build", "package", "repository"] as const;
+export const STAGES = ["recipe", "build", "package", "repository", "world", "system", "image", "gate"] as const;
 export type StageName = (typeof STAGES)[number];
 
 export interface StageReport {
@@ -21,8 +23,16 @@ export interface ShipRequest {
   readonly keepGoing: boolean;
   readonly keepFailed: boolean;
   readonly keyFile: string;
+  /** The last stage to come to. Default: all. */
+  readonly until?: StageName;
+  /** Name of an exported system: it and what it needs. Default: everything. */
+  readonly only?: string;
+  /** Do the last stage again although it was done. */
+  readonly again?: boolean;
   readonly signal?: AbortSignal;
   readonly onStage: (report: StageReport) => void;
+  /** What the gate sees while it runs. */
+  readonly onGate?: (event: GateEvent) => void;
 }
 
 export interface ShipReport {
@@ -30,6 +40,20 @@ export interface ShipReport {
   readonly stages: readonly StageReport[];
   /** Fields of the last stage's receipt. */
   readonly final: ReceiptFields;
+  readonly systems: readonly ShippedSystem[];
+}
+
+/** What became of a system, as far as the line went. */
+export interface ShippedSystem {
+  /** Its export. */
+  readonly name: string;
+  readonly closure: StorePath;
+  readonly image: { readonly path: StorePath; readonly sha256: string } | undefined;
+  readonly verdict: StorePath | undefined;
+  /** For a machine without firmware. Logical paths. */
+  readonly kernel: string;
+  readonly initrd: string | undefined;
+  readonly commandLine: string;
 }
 
 export interface Ship {

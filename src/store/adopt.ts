@@ -5,13 +5,23 @@
  * name again. What proves itself is registered. What is lost with the database, for good: which derivation made which output
  * (so builds run once more, and come out at the same paths), and the times of registration and use.
  */
-import { hashPart, isStorePath, namePart, sha256Hasher, STORE_DIRECTORY, storePath, type StorePath } from "../base/index.ts";
+import {
+  hashPart,
+  isStorePath,
+  namePart,
+  Problem,
+  sha256Hasher,
+  STORE_DIRECTORY,
+  storePath,
+  type StorePath,
+} from "../base/index.ts";
 import { type HashTable, hashTable } from "../formats/index.ts";
 import { pass, walkReplaced, ZERO_HASH } from "./analyse.ts";
 import { canonicalise } from "./canonical.ts";
+import type { Committer } from "./commit.ts";
 import { physicalOf, type StoreContext } from "./context.ts";
 import { emitTree } from "./emit.ts";
-import { idOf, insertItem, insertReferences } from "./items.ts";
+import { allItems, idOf, insertItem, insertReferences } from "./items.ts";
 import type { Prepared } from "./plan.ts";
 import { NarStream } from "./stream.ts";
 import { isExecutable, type TreeEntry, walk } from "./tree.ts";
@@ -28,10 +38,10 @@ async function flatDigest(context: StoreContext, entries: readonly TreeEntry[]):
 async function prove(
   context: StoreContext,
   path: StorePath,
+  physical: string,
   table: HashTable,
   paths: ReadonlyMap<string, StorePath>,
 ): Promise<Prepared | undefined> {
-  const physical = physicalOf(context, path);
   const entries = walk(context.files, physical);
   const own = hashPart(path);
   const name = namePart(path);
@@ -88,7 +98,7 @@ export async function adoptAll(context: StoreContext): Promise<readonly StorePat
   const proven: Prepared[] = [];
   for (const path of present) {
     if (idOf(ledger, path) !== undefined) continue;
-    const item = await prove(context, path, table, paths);
+    const item = await prove(context, path, physicalOf(context, path), table, paths);
     if (item !== undefined) proven.push(item);
   }
   const items = closed(context, proven);
@@ -100,4 +110,38 @@ export async function adoptAll(context: StoreContext): Promise<readonly StorePat
     for (const item of missing) insertReferences(ledger, item);
   });
   return items.map(({ path }) => path);
+}
+
+export interface BroughtTree {
+  readonly path: StorePath;
+  /** On the store's file system; moved. */
+  readonly physical: string;
+}
+
+/** @throws Problem E_ITEM_FORGED, and then none of them is registered */
+export async function adoptTrees(context: StoreContext, committer: Committer, trees: readonly BroughtTree[]): Promise<void> {
+  const missing = trees.filter(({ path }) => idOf(context.ledger, path) === undefined);
+  if (missing.length === 0) return;
+  const known = [...allItems(context.ledger).map(({ path }) => path), ...missing.map(({ path }) => path)];
+  const paths = new Map(known.map((path) => [hashPart(path), path]));
+  const table = hashTable(paths.keys());
+  const proven: Prepared[] = [];
+  for (const { path, physical } of missing) {
+    const item = await prove(context, path, physical, table, paths);
+    if (item === undefined) throw forged(path, "its content does not give its name");
+    proven.push({ ...item, from: physical });
+  }
+  const items = closed(context, proven);
+  const open = proven.find((item) => !items.includes(item));
+  if (open !== undefined) throw forged(open.path, "it refers to items that were not brought along");
+  for (const { from } of items) canonicalise(context.host, walk(context.files, from), !context.host.isRoot);
+  await committer.commit({ items, realised: [] });
+}
+
+function forged(path: StorePath, why: string): Problem {
+  return new Problem({
+    code: "E_ITEM_FORGED",
+    message: `what was brought as ${path} is something else: ${why}`,
+    hint: "it was damaged or changed on its way; get it again from where it was made",
+  });
 }

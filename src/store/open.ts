@@ -3,6 +3,7 @@ import type { Host } from "../host/index.ts";
 import { isErrno } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
 import { add, addFixed, addTexts, pathOf } from "./add.ts";
+import { adoptTrees } from "./adopt.ts";
 import { committer } from "./commit.ts";
 import { physicalOf, type StoreContext } from "./context.ts";
 import { compareTrees, dump, sideOf, why } from "./explain.ts";
@@ -105,6 +106,7 @@ export function openStore(options: OpenStoreOptions): Store {
     addTexts: (items) => addTexts(context, items),
     addFixed: (physical, name, expected) => addFixed(context, commits, physical, name, expected),
     register: (registration) => register(context, commits, registration),
+    adopt: (trees) => adoptTrees(context, commits, trees),
     examine: (registration) => examine(context, registration),
     realisation: (drv) => realisationsOf(ledger, [drv]).get(drv),
     realisations: (drvs) => realisationsOf(ledger, drvs),

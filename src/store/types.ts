@@ -131,6 +131,11 @@ export interface Store {
   ): Promise<StoreItem>;
   /** Scan, canonicalise, hash, rewrite, move and register what a build made. Concurrent calls share their fsyncs. */
   register(registration: Registration): Promise<Readonly<Record<string, StoreItem>>>;
+  /**
+   * Takes in trees that were brought from elsewhere under their names. Each must prove its name by its content, and what it refers to
+   * must be valid or among them. Those that are valid already are left alone. @throws Problem E_ITEM_FORGED, nothing kept
+   */
+  adopt(trees: readonly { readonly path: StorePath; readonly physical: string }[]): Promise<void>;
   /** Like `register`, but moves nothing and records nothing: what would the items be? For `--check`. */
   examine(registration: Registration): Promise<Readonly<Record<string, StoreItem>>>;
 

@@ -4,11 +4,11 @@
  *   SystemDeclaration   what a person declares: slices, recipes, repositories by reference; defaults not filled in.
  *   SystemSpec          the same as plain data, every default filled in, for one family; what is rendered and recorded.
  *   Composition         the spec with the store items that its parts came to, each with its listing.
- *   ClosurePlan         every file of the closure, and the profile, before anything is written.
+ *   PlannedTree         every path of a profile or of the system item before anything is written.
  *   RootPlan            every path of the root file system with owner and mode; an image is made of it and nothing else.
  */
 import type { StorePath } from "../base/index.ts";
-import type { FileSystemEntry } from "../formats/index.ts";
+import type { Content, FileSystemEntry } from "../formats/index.ts";
 import type { RepositoryDeclaration } from "../pkg/index.ts";
 import type { Buildable, Site } from "../recipe/index.ts";
 import type { AttributeTable, ListedEntry, SliceDeclaration } from "../world/index.ts";
@@ -60,6 +60,8 @@ export interface ServiceSpec {
   readonly restart: "always" | "on-failure" | "never";
   /** Ends by itself and counts as reached when it did so with status 0. */
   readonly oneShot: boolean;
+  /** TCP port it answers at when it is reached. undefined: it is reached when it runs. */
+  readonly listens: number | undefined;
 }
 
 export interface NetworkSpec {
@@ -180,45 +182,30 @@ export interface Composition {
   readonly base: readonly Part[];
   readonly packages: readonly Part[];
   readonly development: readonly Part[];
-  /** Texts of the base that others build on: path in the base -> text ("etc/passwd", "etc/group", "etc/shadow", ...). */
+  /** Texts that others build on, by their path in the base or the kernel slice: "etc/passwd", "etc/group", modules.dep, ... */
   readonly baseTexts: ReadonlyMap<string, string>;
 }
 
 /** A file of the closure: made, or the same as in a part. */
 export type PlannedContent =
   | { readonly kind: "text"; readonly text: string }
-  | { readonly kind: "bytes"; readonly bytes: Uint8Array }
-  | { readonly kind: "part"; readonly part: StorePath; readonly path: string };
+  | { readonly kind: "part"; readonly part: StorePath; readonly path: string }
+  /** An initial RAM disk: a cpio archive of the tree, with the device node for the console that process 1 opens. */
+  | { readonly kind: "initrd"; readonly tree: PlannedTree };
 
-export interface PlannedFile {
-  readonly content: PlannedContent;
-  readonly executable: boolean;
-}
-
-/** A tree of the closure: every path with what it is. */
-export type PlannedTree = ReadonlyMap<
-  string,
+export type PlannedEntry =
   | { readonly type: "directory" }
   | { readonly type: "symlink"; readonly target: string }
-  | ({ readonly type: "file" } & PlannedFile)
->;
+  | { readonly type: "file"; readonly executable: boolean; readonly content: PlannedContent };
 
-/** Owner and mode of a path outside the store in the running system, by names of the rendered passwd and group. */
-export interface Ownership {
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-}
+/** A tree that is going to be an item: every path with what it is, directories before what is in them. */
+export type PlannedTree = ReadonlyMap<string, PlannedEntry>;
 
+/** The system item, before it is written. The profiles are items already. */
 export interface ClosurePlan {
-  /** Names of the items: `profile-<name>`, `system-<name>`. */
-  readonly profile: PlannedTree;
-  /** undefined where the system has no development slice. */
-  readonly developmentProfile: PlannedTree | undefined;
-  /** Everything of the system item but the link to the profile, whose path is not known yet. */
-  readonly system: PlannedTree;
-  /** Paths below etc/ of the system item whose owner or mode is not root's 0644 (0755 for directories). */
-  readonly etcOwners: ReadonlyMap<string, Ownership>;
+  readonly tree: PlannedTree;
+  /** Paths below etc/ of the system item whose owner or mode is not root's 0644 (0755 for directories and programs). */
+  readonly etcOwners: AttributeTable;
   /** Kernel parameters beside `garth.system=`, in order. */
   readonly commandLine: readonly string[];
 }
@@ -227,7 +214,7 @@ export interface ClosurePlan {
 export interface RootPlan {
   readonly entries: readonly FileSystemEntry[];
   /** What goes on the EFI system partition. */
-  readonly esp: readonly { readonly path: string; readonly content: PlannedContent }[];
+  readonly esp: readonly { readonly path: string; readonly content: Content }[];
   /** Store items in the image, sorted. */
   readonly items: readonly StorePath[];
 }

@@ -55,3 +55,19 @@ export function parseAttributes(text: string, where: string): AttributeTable {
     parseMtree(text, where).map(({ path, mode, uid, gid }) => [path, { mode: mode ?? 0o644, uid: uid ?? 0, gid: gid ?? 0 }]),
   );
 }
+
+/**
+ * A line of `tar --list --verbose --numeric-owner --quoting-style=literal`: `-rwsr-xr-x 0/0 55528 2023-03-23 12:34 ./usr/bin/mount`.
+ * undefined for what is neither a file nor a directory.
+ */
+export function parseTarLine(line: string): (Attributes & { readonly path: string }) | undefined {
+  const match = /^[-d]([-rwxsStT]{9}) (\d+)\/(\d+) +\d+ \S+ \S+ (?:\.\/)?(.*?)\/?$/.exec(line);
+  if (match === null) return undefined;
+  const [, letters = "", uid, gid, path = ""] = match;
+  let mode = 0;
+  for (const [index, letter] of [...letters].entries()) {
+    if (/[rwxst]/.test(letter)) mode |= 0o400 >> index;
+    if (/[sStT]/.test(letter)) mode |= index === 2 ? 0o4000 : index === 5 ? 0o2000 : 0o1000;
+  }
+  return { path, mode, uid: Number(uid), gid: Number(gid) };
+}

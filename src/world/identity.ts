@@ -5,6 +5,8 @@ import type { WorldLock } from "./types.ts";
 
 /** Counts the rules by which packages become a tree (what is left out, what is added). Another number, another world. */
 const WORLD_RULES = 1;
+/** The same of a world for a system. */
+const SYSTEM_RULES = 1;
 
 const ARCHITECTURES: Readonly<Record<System, string | undefined>> = {
   "x86_64-linux": "amd64",
@@ -34,14 +36,14 @@ export function worldItemName(world: Pick<WorldSource, "name">): string {
  * The derivation of a world. Its content is fixed by the lock alone: names, versions and digests of packages; where they came
  * from and how the files were called has no part in it.
  */
-export function worldIdentity(world: Pick<WorldSource, "name">, lock: WorldLock, system: System): Derivation {
+export function worldIdentity(world: Pick<WorldSource, "name" | "purpose">, lock: WorldLock, system: System): Derivation {
   return {
     scheme: SCHEME,
     name: worldItemName(world),
     version: "",
     system,
     builder: {
-      argv: ["builtin:debian-world", String(WORLD_RULES), lock.suite, lock.architecture, ...lock.packages.map(identify)],
+      argv: ["builtin:debian-world", rules(world.purpose), lock.suite, lock.architecture, ...lock.packages.map(identify)],
       env: {},
       cwd: "/",
     },
@@ -60,6 +62,10 @@ export function worldIdentity(world: Pick<WorldSource, "name">, lock: WorldLock,
       logBytes: 67_108_864,
     },
   };
+}
+
+function rules(purpose: WorldSource["purpose"]): string {
+  return purpose === "system" ? `system-${SYSTEM_RULES}` : String(WORLD_RULES);
 }
 
 function identify(each: WorldLock["packages"][number]): string {

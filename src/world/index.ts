@@ -1,14 +1,38 @@
 /**
- * world: a build root as a value. A world is a named tree of a whole system, here of Debian packages pinned by a lock file.
- *
- * Pure: this room knows what a lock says, how two of them differ, and which derivation follows from one. Making the tree (apt,
- * mmdebstrap) is the build room's.
+ * world: the tree of a whole system as a value, and its slices.
  *
  *     WorldSource (recipe) ── lock file ──► WorldLock ── worldIdentity ──► Derivation ── (build) ──► store item
+ *     WorldDeclaration ── origin: Debian packages, directory, archive ── (compose) ──► store item with its attributes
+ *     SliceDeclaration ── keep, prune ── selectEntries ──► part of the item, again an item
  *
- * Limits: one world per lock file; one architecture per world (and `all`); packages from one suite with its updates.
+ * Pure: this room knows what a lock says, how two of them differ, which derivation follows from one, what lies in a slice, and how
+ * slices overlap. Making trees is the rooms' build and compose.
+ *
+ * Limits: one world per lock file; one architecture per world (and `all`); packages from one suite with its updates. Paths are UTF-8;
+ * device nodes, file capabilities and extended attributes are not carried.
  */
+export {
+  ABOUT,
+  type Attributes,
+  ATTRIBUTES_FILE,
+  attributesOf,
+  type AttributeTable,
+  parseAttributes,
+  parseTarLine,
+  renderAttributes,
+  usualMode,
+} from "./attributes.ts";
+export { isSlice, isWorldDeclaration, slice, type SliceOptions, slices, world, type WorldOptions } from "./declare.ts";
 export { diffLocks } from "./diff.ts";
 export { debianArchitecture, lockAnswers, worldIdentity, worldItemName } from "./identity.ts";
 export { parseLock, worldLock, writeLock } from "./lock.ts";
-export type { LockedPackage, WorldLock } from "./types.ts";
+export { compareSlices, matcher, selectEntries, type SliceReport } from "./select.ts";
+export type {
+  ListedEntry,
+  LockedPackage,
+  Role,
+  SliceDeclaration,
+  WorldDeclaration,
+  WorldLock,
+  WorldOrigin,
+} from "./types.ts";

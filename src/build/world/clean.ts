@@ -1,12 +1,17 @@
 /** Leaves of a fresh tree what its packages say, and nothing of the machine and the time it was made. */
 import type { Host } from "../../host/index.ts";
-import { EMPTIED, isLeftOver, isTranslation, MOUNT_POINTS, REMOVED, WRITTEN } from "./plan.ts";
+import { ABOUT, type Attributes, ATTRIBUTES_FILE, type ListedEntry, renderAttributes } from "../../world/index.ts";
+import { EMPTIED, isLeftOver, isOfOneMachine, isTranslation, MOUNT_POINTS, type Purpose, REMOVED, WRITTEN } from "./plan.ts";
 
 const SPECIAL_BITS = 0o7000;
 
-export function cleanTree(host: Host, tree: string): void {
+/**
+ * `owners` are those that files had in the archive the tree came out of, where the tree itself could not be given them. Of a system's
+ * world owners and modes stay behind in a file beside the tree.
+ */
+export function cleanTree(host: Host, tree: string, purpose: Purpose = "build", owners?: ReadonlyMap<string, Attributes>): void {
   const { files } = host;
-  for (const path of REMOVED) files.removeTree(`${tree}/${path}`);
+  for (const path of REMOVED[purpose]) files.removeTree(`${tree}/${path}`);
   for (const path of EMPTIED) {
     if (files.lstatIfAny(`${tree}/${path}`)?.type !== "directory") continue;
     for (const entry of files.list(`${tree}/${path}`)) files.removeTree(child(`${tree}/${path}`, entry));
@@ -16,7 +21,20 @@ export function cleanTree(host: Host, tree: string): void {
     files.removeTree(`${tree}/${path}`);
     files.writeFile(`${tree}/${path}`, text);
   }
-  walk(host, tree, "");
+  const cleaning: Cleaning = { host, tree, purpose, owners, listing: [], attributes: new Map() };
+  walk(cleaning, "");
+  if (purpose === "build") return;
+  files.makeDirectory(`${tree}/${ABOUT}`);
+  files.writeFile(`${tree}/${ATTRIBUTES_FILE}`, renderAttributes(cleaning.attributes, cleaning.listing));
+}
+
+interface Cleaning {
+  readonly host: Host;
+  readonly tree: string;
+  readonly purpose: Purpose;
+  readonly owners: ReadonlyMap<string, Attributes> | undefined;
+  readonly listing: ListedEntry[];
+  readonly attributes: Map<string, Attributes>;
 }
 
 /** Debian's packages have names in UTF-8; one that has not is kept as it is, by its bytes. */
@@ -26,7 +44,8 @@ function child(directory: string, entry: Uint8Array): string | Uint8Array {
   return Buffer.concat([Buffer.from(`${directory}/`), entry]);
 }
 
-function walk(host: Host, tree: string, relative: string): void {
+function walk(cleaning: Cleaning, relative: string): void {
+  const { host, tree, purpose, owners } = cleaning;
   const { files } = host;
   const directory = relative === "" ? tree : `${tree}/${relative}`;
   for (const entry of files.list(directory)) {
@@ -34,12 +53,18 @@ function walk(host: Host, tree: string, relative: string): void {
     const name = Buffer.from(entry).toString("utf8");
     const below = relative === "" ? name : `${relative}/${name}`;
     const stat = files.lstat(path);
-    const isPlain = stat.type === "file" || stat.type === "directory" || stat.type === "symlink";
-    if (!isPlain || isLeftOver(below) || isTranslation(below)) {
+    const { type } = stat;
+    const isPlain = type === "file" || type === "directory" || type === "symlink";
+    const isUnwanted = purpose === "build" ? isTranslation(below) : isOfOneMachine(below);
+    if (!isPlain || isLeftOver(below) || isUnwanted) {
       files.removeTree(path);
       continue;
     }
-    if (stat.type !== "symlink" && (stat.mode & SPECIAL_BITS) !== 0) files.chmod(path, stat.mode & ~SPECIAL_BITS);
-    if (stat.type === "directory" && typeof path === "string") walk(host, tree, below);
+    if (purpose === "system") {
+      cleaning.listing.push({ path: below, type, executable: (stat.mode & 0o111) !== 0, sizeBytes: stat.sizeBytes });
+      cleaning.attributes.set(below, owners?.get(below) ?? { mode: stat.mode, uid: stat.uid, gid: stat.gid });
+    }
+    if (type !== "symlink" && (stat.mode & SPECIAL_BITS) !== 0) files.chmod(path, stat.mode & ~SPECIAL_BITS);
+    if (type === "directory" && typeof path === "string") walk(cleaning, below);
   }
 }

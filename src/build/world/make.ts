@@ -1,13 +1,13 @@
 /** From .deb files to a tree. */
 import { Problem } from "../../base/index.ts";
 import { CLEAN_ENVIRONMENT, type Host, isErrno } from "../../host/index.ts";
-import type { WorldLock } from "../../world/index.ts";
+import { type Attributes, parseTarLine, type WorldLock } from "../../world/index.ts";
 import { eachChunk } from "../fetch/distfiles.ts";
 import { requireTool } from "../fetch/problems.ts";
 import { runTool } from "../fetch/tool.ts";
 import type { DebFiles } from "./acquire.ts";
 import { cleanTree } from "./clean.ts";
-import { debFileName, debianTreeCommand, repositoryFiles } from "./plan.ts";
+import { debFileName, debianTreeCommand, type Purpose, repositoryFiles } from "./plan.ts";
 import type { WorldContext } from "./types.ts";
 
 /** Program, and the package of Debian that has it. */
@@ -34,6 +34,7 @@ export async function makeTree(
   lock: WorldLock,
   debs: DebFiles,
   scratch: string,
+  purpose: Purpose = "build",
 ): Promise<string> {
   const { host } = context;
   const doing = `making the world ${name}`;
@@ -50,8 +51,10 @@ export async function makeTree(
     await layOutRepository(context, lock, debs, repository);
     const tree = `${scratch}/tree`;
     const target = host.isRoot ? tree : `${scratch}/tree.tar`;
-    await run(context, doing, debianTreeCommand({ repository, target, isRoot: host.isRoot }, lock), open);
+    await run(context, doing, debianTreeCommand({ repository, target, isRoot: host.isRoot, purpose }, lock), open);
+    let owners: ReadonlyMap<string, Attributes> | undefined;
     if (!host.isRoot) {
+      if (purpose === "system") owners = await ownersIn(context, target, doing);
       host.files.makeDirectory(tree);
       // Device nodes are for root alone, and cleanTree would remove them.
       await run(
@@ -62,11 +65,23 @@ export async function makeTree(
       );
       host.files.unlink(target);
     }
-    cleanTree(host, tree);
+    cleanTree(host, tree, purpose, owners);
     return tree;
   } finally {
     if (open !== scratch) host.files.removeTree(open);
   }
+}
+
+/** Without root the tree has one owner; what the packages said is in the archive alone. */
+async function ownersIn(context: WorldContext, archive: string, doing: string): Promise<ReadonlyMap<string, Attributes>> {
+  const argv = ["tar", "--list", "--verbose", "--numeric-owner", "--quoting-style=literal", "--file", archive] as const;
+  const { stdout } = await runTool(context.host, { argv, doing, signal: context.signal });
+  return new Map(
+    stdout.split("\n").flatMap((line) => {
+      const found = parseTarLine(line);
+      return found === undefined ? [] : [[found.path, found] as const];
+    }),
+  );
 }
 
 const OPEN_PLACE = /^garth-world-(?<owner>.+)-[A-Za-z0-9]{6}$/;

@@ -1,6 +1,9 @@
 /** The commands and rules by which packages become a tree. Pure. */
+import type { WorldSource } from "../../recipe/index.ts";
 import type { LockedPackage, WorldLock } from "../../world/index.ts";
 import { sha256 } from "../../base/index.ts";
+
+export type Purpose = NonNullable<WorldSource["purpose"]>;
 
 export interface DebianTreePlan {
   /** Directory of the local repository that `repositoryFiles` and the packages lie in. */
@@ -8,6 +11,7 @@ export interface DebianTreePlan {
   /** The tree (as root), or the archive of it (without). */
   readonly target: string;
   readonly isRoot: boolean;
+  readonly purpose: Purpose;
 }
 
 /**
@@ -17,16 +21,31 @@ export interface DebianTreePlan {
 const UNPACKED_WITHOUT = ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*/LC_MESSAGES/*"];
 const DPKG_SETTINGS = "etc/dpkg/dpkg.cfg.d/garth";
 
-/** Removed with all that is below: what nobody builds with, and what says where and when the tree was made. */
-export const REMOVED: readonly string[] = `
-  usr/share/man usr/share/doc usr/share/info usr/share/lintian usr/share/bug usr/share/bash-completion
-  var/lib/apt var/lib/systemd var/lib/dpkg/info var/lib/dpkg/lock var/lib/dpkg/lock-frontend
+/** What says where and when the tree was made, or is a secret of the machine that made it. */
+const OF_THE_MAKER = `
+  var/lib/apt var/lib/systemd var/lib/dpkg/lock var/lib/dpkg/lock-frontend
   var/lib/dpkg/triggers/Lock var/lib/shells.state var/spool var/backups
   etc/apt ${DPKG_SETTINGS} etc/dpkg/dpkg.cfg.d/99mmdebstrap etc/machine-id etc/.pwd.lock etc/mtab
   etc/passwd- etc/group- etc/shadow- etc/gshadow- etc/subuid- etc/subgid-
 `
   .trim()
   .split(/\s+/);
+
+/** What nobody builds with. */
+const OF_NO_BUILD = `
+  usr/share/man usr/share/doc usr/share/info usr/share/lintian usr/share/bug usr/share/bash-completion var/lib/dpkg/info
+`
+  .trim()
+  .split(/\s+/);
+
+/** Made by kernels' and loaders' scripts for the machine they think they are on. A system makes its own. */
+const OF_THE_BOOT = ["initrd.img", "initrd.img.old", "vmlinuz", "vmlinuz.old"];
+
+/** Removed with all that is below. */
+export const REMOVED: Readonly<Record<Purpose, readonly string[]>> = {
+  build: [...OF_NO_BUILD, ...OF_THE_MAKER],
+  system: [...OF_THE_MAKER, ...OF_THE_BOOT],
+};
 
 /** Emptied, and there for a sandbox to mount on. */
 export const EMPTIED: readonly string[] = ["dev", "proc", "sys", "run", "tmp", "var/tmp", "var/log", "var/cache", "home", "root"];
@@ -44,6 +63,11 @@ export const WRITTEN: Readonly<Record<string, string>> = {
 /** Files that dpkg and debconf leave as the state before the last. */
 export function isLeftOver(relative: string): boolean {
   return relative.startsWith("var/lib/dpkg/") && relative.endsWith("-old");
+}
+
+/** Of a system: keys that a package made for the machine, and its initial RAM disk. */
+export function isOfOneMachine(relative: string): boolean {
+  return /^(?:etc\/ssh\/ssh_host_[^/]*|boot\/initrd\.img-[^/]*)$/.test(relative);
 }
 
 export function isTranslation(relative: string): boolean {
@@ -86,7 +110,8 @@ export function repositoryFiles(lock: WorldLock, controls: readonly string[]): R
  * gone with it. Without root it does the same by itself in a user namespace (newuidmap(1) and a range in subuid(5)).
  */
 export function debianTreeCommand(plan: DebianTreePlan, lock: WorldLock): readonly [string, ...string[]] {
-  const settings = UNPACKED_WITHOUT.map((pattern) => `path-exclude=${pattern}\\n`).join("");
+  const without = plan.purpose === "build" ? UNPACKED_WITHOUT : [];
+  const settings = without.map((pattern) => `path-exclude=${pattern}\\n`).join("");
   const own: readonly string[] = plan.isRoot ? ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"] : [];
   return [
     "setpriv",
@@ -101,7 +126,7 @@ export function debianTreeCommand(plan: DebianTreePlan, lock: WorldLock): readon
     `--include=${lock.packages.map((each) => each.name).join(",")}`,
     `--aptopt=APT::Install-Recommends "false"`,
     "--dpkgopt=force-unsafe-io",
-    `--essential-hook=printf '${settings}' > "$1"/${DPKG_SETTINGS}`,
+    ...(settings === "" ? [] : [`--essential-hook=printf '${settings}' > "$1"/${DPKG_SETTINGS}`]),
     "--skip=check/empty",
     lock.suite,
     plan.target,

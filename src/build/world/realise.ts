@@ -57,7 +57,7 @@ async function make(context: WorldContext, world: WorldSource, lock: WorldLock, 
   const derivation = worldIdentity(world, lock, context.system);
   const drv = derivationPath(derivation);
   const path = await withScratch(context, async (scratch) => {
-    const physical = await makeTree(context, world.name, lock, debs, scratch);
+    const physical = await makeTree(context, world.name, lock, debs, scratch, world.purpose);
     context.store.addText(namePart(drv), derivationText(derivation), []);
     const outputs = { out: { physical, name: worldItemName(world), referenceCandidates: [], deriver: drv } };
     return (await context.store.register({ drv, outputs }))["out"]?.path;

@@ -1,0 +1,167 @@
+/** The commands of the second half of the line: worlds, systems, images, machines, gates. */
+import type { Command } from "./command.ts";
+import { JOBS, KEEP_FAILED, KEEP_GOING, KEY, RECEIPT } from "./options.ts";
+
+const worldModule = () => import("./commands/world.ts");
+const systemModule = () => import("./commands/system.ts");
+const imageModule = () => import("./commands/image.ts");
+const machineModule = () => import("./commands/machine.ts");
+const gateModule = () => import("./commands/gate.ts");
+
+const SYSTEM_NOTE = "A SYSTEM is FILE#NAME, or #NAME in ./garth.ts; one that stands alone in its file needs no #NAME.";
+const IMAGE_NOTE = "An IMAGE is a raw disk, a SYSTEM, or the store path of an image (or enough of it).";
+const LINE_OPTIONS = [JOBS, KEEP_GOING, KEEP_FAILED, KEY, RECEIPT];
+const MACHINE_OPTIONS = [
+  { name: "memory", value: "SIZE", help: "default 1G" },
+  { name: "cpus", value: "N", help: "default 1" },
+  { name: "accelerator", value: "auto|kvm|tcg", help: "default auto: kvm where a guest was seen to run on it" },
+  { name: "direct", help: "of a SYSTEM: load its kernel without firmware" },
+];
+
+export const SYSTEMS: readonly Command[] = [
+  {
+    path: ["world", "import"],
+    summary: "take the tree of a system in: from a directory, an archive, or as a project file declares it",
+    arguments: [{ name: "PATH|REF" }],
+    options: [
+      { name: "name", value: "NAME", help: "what the world is called (default: the file's name)" },
+      { name: "label", value: "LABEL", help: "its version, for people" },
+    ],
+    notes: ["A REF is FILE#NAME of a world({ ... })."],
+    load: async () => (await worldModule()).importOne,
+  },
+  {
+    path: ["world", "slice"],
+    summary: "cut a part out of a world by the paths it keeps and leaves out",
+    arguments: [{ name: "WORLD|REF" }],
+    options: [
+      { name: "name", value: "NAME", help: "what the slice is called" },
+      { name: "role", value: "ROLE", help: "kernel, boot, runtime or development (default runtime)" },
+      { name: "keep", value: "PATHS", help: "keep these, separated by commas (default: everything)" },
+      { name: "prune", value: "PATHS", help: "less these" },
+    ],
+    notes: ["A REF is FILE#NAME of a slice({ ... }), or of a world({ ... }): its four standard slices, with overlaps and gaps."],
+    load: async () => (await worldModule()).cut,
+  },
+  { path: ["world", "ls"], summary: "worlds and slices there are", arguments: [], options: [], load: async () => (await worldModule()).ls },
+  {
+    path: ["system", "build"],
+    summary: "make the closure of a declared system",
+    arguments: [{ name: "SYSTEM" }],
+    options: LINE_OPTIONS,
+    notes: [SYSTEM_NOTE],
+    load: async () => (await systemModule()).build,
+  },
+  {
+    path: ["system", "diff"],
+    summary: "how two systems differ: packages, files, sizes, services",
+    arguments: [{ name: "SYSTEM|ITEM" }, { name: "SYSTEM|ITEM" }],
+    options: [JOBS, KEY],
+    notes: [SYSTEM_NOTE, "Exit status 1 when they do."],
+    load: async () => (await systemModule()).diff,
+  },
+  {
+    path: ["system", "rootfs"],
+    summary: "every path of a system's root, with owner and mode, as mtree(5)",
+    arguments: [{ name: "SYSTEM" }, { name: "DIR", optional: true }],
+    options: LINE_OPTIONS,
+    notes: [SYSTEM_NOTE, "With DIR the tree itself is written there, which must be empty."],
+    load: async () => (await systemModule()).rootfs,
+  },
+  {
+    path: ["system", "image"],
+    summary: "make a bootable disk of a system",
+    arguments: [{ name: "SYSTEM" }],
+    options: [
+      { name: "out", short: "o", value: "FILE", help: "a copy of it there" },
+      { name: "format", value: "FORMAT", help: "of the copy: raw, qcow2, vhd-fixed, vhd-dynamic" },
+      ...LINE_OPTIONS,
+    ],
+    notes: [SYSTEM_NOTE],
+    load: async () => (await systemModule()).image,
+  },
+  {
+    path: ["image", "inspect"],
+    summary: "what is on a disk: partitions, file systems, the system it is of",
+    arguments: [{ name: "IMAGE" }],
+    options: [],
+    notes: [IMAGE_NOTE],
+    load: async () => (await imageModule()).inspect,
+  },
+  {
+    path: ["image", "convert"],
+    summary: "a raw disk in another container",
+    arguments: [{ name: "IMAGE" }, { name: "FILE" }],
+    options: [{ name: "format", value: "FORMAT", help: "raw, qcow2, vhd-fixed, vhd-dynamic (default: by the name of FILE)" }],
+    notes: [IMAGE_NOTE],
+    load: async () => (await imageModule()).convert,
+  },
+  {
+    path: ["image", "verify"],
+    summary: "hold a disk before sgdisk, fsck.fat and e2fsck",
+    arguments: [{ name: "IMAGE" }],
+    options: [],
+    notes: [IMAGE_NOTE, "Exit status 1 when one of them finds something."],
+    load: async () => (await imageModule()).verify,
+  },
+  {
+    path: ["machine", "run"],
+    summary: "start a machine from an image; its console comes here",
+    arguments: [{ name: "IMAGE" }],
+    options: [
+      { name: "name", value: "NAME", help: "how other commands find it (default: the image's name)" },
+      { name: "detach", help: "return when it runs" },
+      { name: "forward", value: "HOST:GUEST", help: "forward a port of 127.0.0.1; several with commas; HOST 0 takes a free one" },
+      { name: "persistent", help: "write to the image itself; without it what is written is thrown away" },
+      { name: "no-network", help: "no network device" },
+      { name: "dry-run", help: "start nothing: print the command line" },
+      ...MACHINE_OPTIONS,
+    ],
+    notes: [IMAGE_NOTE],
+    load: async () => (await machineModule()).run,
+  },
+  { path: ["machine", "ls"], summary: "machines there are", arguments: [], options: [], load: async () => (await machineModule()).ls },
+  {
+    path: ["machine", "console"],
+    summary: "the console of a machine, with times; follows it until it ends",
+    arguments: [{ name: "NAME" }],
+    options: [
+      { name: "no-follow", help: "print what there is and return" },
+      { name: "send", value: "TEXT", help: "type a line there first" },
+    ],
+    load: async () => (await machineModule()).showConsole,
+  },
+  {
+    path: ["machine", "screenshot"],
+    summary: "a picture of a machine's screen, as PNG",
+    arguments: [{ name: "NAME" }, { name: "FILE" }],
+    options: [],
+    load: async () => (await machineModule()).screenshot,
+  },
+  { path: ["machine", "stop"], summary: "end a machine at once", arguments: [{ name: "NAME" }], options: [], load: async () => (await machineModule()).stop },
+  {
+    path: ["gate", "run"],
+    summary: "boot an image and judge its console; leaves a signed verdict",
+    arguments: [{ name: "IMAGE" }],
+    options: [
+      { name: "gate", value: "FILE", help: "the rules (default: those of the SYSTEM, else of Linux)" },
+      { name: "dry-run", help: "start nothing: print the rules that would apply" },
+      ...MACHINE_OPTIONS,
+      JOBS,
+      KEY,
+      RECEIPT,
+    ],
+    notes: [IMAGE_NOTE, "Exit status 1 when it fails; 3 when no machine could be started, and then there is no verdict."],
+    load: async () => (await gateModule()).run,
+  },
+  {
+    path: ["gate", "show"],
+    summary: "a verdict, once its signature and digests hold",
+    arguments: [{ name: "VERDICT" }],
+    options: [
+      { name: "console", help: "the whole console instead" },
+      { name: "trust-key", value: "FILE", help: "it must be signed by this public key" },
+    ],
+    load: async () => (await gateModule()).show,
+  },
+];

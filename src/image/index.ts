@@ -1,0 +1,17 @@
+/**
+ * image: from the plan of a root to the bytes of a disk, and what is on a disk.
+ *
+ *     RootPlan + DiskSpec ──planImage──► pieces ──writeBlocks──► raw disk, a store item ──convertImage──► qcow2, VHD
+ *                                                                        └──inspectImage, verifyImage──► what is on it
+ *
+ * An image is a function of the system it is of: numbers that are random elsewhere are derived, every file has one time, owners and
+ * modes are those of the plan. It is written in one pass, and hashed in the same.
+ *
+ * Limits: GPT with an EFI system partition (FAT) and a root (ext4). UFS is planned in `system` and has its place in `formats`.
+ */
+export { type Container, CONTAINERS, type Converted, convertImage, type ConvertRequest } from "./convert.ts";
+export { type InspectedImage, type InspectedPartition, inspectImage } from "./inspect.ts";
+export { locateIn, type MadeImage, makeImage } from "./make.ts";
+export { derivedUuid, type ImagePlan, type ImageWish, LAYOUT, planImage } from "./plan.ts";
+export { type ImageCheck, verifyImage } from "./verify.ts";
+export { writeBlocks } from "./write.ts";

@@ -1,0 +1,104 @@
+/** What is on a disk image: partitions, file systems, the system it is of. And whether the readers of the system agree. */
+import { Problem } from "../base/index.ts";
+import { type Ext4Facts, type GptReading, readExt4, readFat, readGpt } from "../formats/index.ts";
+import type { Host } from "../host/index.ts";
+
+export interface InspectedPartition {
+  readonly number: number;
+  readonly name: string;
+  readonly typeGuid: string;
+  readonly guid: string;
+  readonly firstByte: number;
+  readonly sizeBytes: number;
+  readonly fileSystem: "fat" | "ext4" | "unknown";
+  readonly label: string;
+  /** Used and free bytes, where the file system says them. */
+  readonly freeBytes?: number;
+  readonly files: number;
+}
+
+export interface InspectedImage {
+  readonly file: string;
+  readonly sizeBytes: number;
+  readonly diskGuid: string | undefined;
+  readonly findings: readonly string[];
+  readonly partitions: readonly InspectedPartition[];
+  /** Of the root: where /run/current-system points, and the store items there. */
+  readonly system: string | undefined;
+  readonly storeItems: readonly string[];
+  /** Of the EFI system partition. */
+  readonly esp: readonly { readonly path: string; readonly sizeBytes: number }[];
+}
+
+type ReadAt = (offset: number, length: number) => Uint8Array;
+
+/** A raw disk. @throws Problem E_NO_SUCH_FILE, E_NOT_AN_IMAGE */
+export function inspectImage(host: Host, file: string): InspectedImage {
+  if (!host.files.exists(file))
+    throw new Problem({ code: "E_NO_SUCH_FILE", message: `there is no image ${file}`, where: file, exit: 2 });
+  const { sizeBytes } = host.files.lstat(host.files.realPath(file));
+  const descriptor = host.files.open(file, "r");
+  try {
+    const readAt: ReadAt = (offset, length) => {
+      const bytes = new Uint8Array(Math.max(0, Math.min(length, sizeBytes - offset)));
+      let done = 0;
+      while (done < bytes.length) {
+        const count = host.files.read(descriptor, bytes.subarray(done), offset + done);
+        if (count === 0) break;
+        done += count;
+      }
+      return bytes.subarray(0, done);
+    };
+    return inspect(file, sizeBytes, readAt);
+  } finally {
+    host.files.close(descriptor);
+  }
+}
+
+function inspect(file: string, sizeBytes: number, readAt: ReadAt): InspectedImage {
+  const table: GptReading = readGpt(readAt, sizeBytes);
+  if (table.diskGuid === undefined) {
+    throw new Problem({
+      code: "E_NOT_AN_IMAGE",
+      message: `${file} is not a disk with a GUID partition table`,
+      details: table.findings,
+      where: file,
+      hint: "a qcow2 or VHD disk is made raw first: qemu-img convert -O raw",
+      exit: 2,
+    });
+  }
+  let system: string | undefined;
+  let storeItems: readonly string[] = [];
+  let esp: InspectedImage["esp"] = [];
+  const partitions = table.partitions.map(({ number, name, typeGuid, guid, firstByte, sizeBytes: size }): InspectedPartition => {
+    const about = { number, name, typeGuid, guid, firstByte, sizeBytes: size };
+    const inside: ReadAt = (offset, length) => readAt(firstByte + offset, Math.min(length, size - offset));
+    const ext4 = attempt(() => readExt4(inside));
+    if (ext4 !== undefined) {
+      const list = ext4.list();
+      system = list.find(({ path }) => path === "run/current-system")?.target ?? system;
+      storeItems = list.flatMap(({ path }) => (/^frx\/store\/[^/]+$/.test(path) ? [`/${path}`] : []));
+      const facts: Ext4Facts = ext4.facts;
+      return { ...about, fileSystem: "ext4", label: facts.label, freeBytes: facts.freeBytes, files: list.length };
+    }
+    const fat = attempt(() => readFat(inside));
+    if (fat !== undefined) {
+      const files = fat.entries.filter(({ type }) => type === "file");
+      esp = files.map(({ path, sizeBytes: bytes }) => ({ path, sizeBytes: bytes }));
+      return { ...about, fileSystem: "fat", label: fat.label, files: files.length };
+    }
+    return { ...about, fileSystem: "unknown", label: "", files: 0 };
+  });
+  return { file, sizeBytes, diskGuid: table.diskGuid, findings: table.findings, partitions, system, storeItems, esp };
+}
+
+/** A partition may hold anything: what is not this file system is another one. */
+function attempt<Result>(read: () => Result): Result | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof Problem) return undefined;
+    throw error;
+  }
+}
+

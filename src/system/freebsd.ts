@@ -1,0 +1,283 @@
+/**
+ * The system item of a FreeBSD system: boot, etc, services, activation, metadata. Pure.
+ *
+ *     system-<name>/
+ *       activate                  run as root with the item's path, at every start and before a switch
+ *       boot/kernel, boot/lua ... -> the kernel slice and the boot slice;  boot/loader.conf: made here
+ *       etc/                      everything of /etc, as files: the base's, less what is another machine's, and what is generated
+ *       metadata/                 the declaration, what it came to, owners of what is in etc
+ *       profile                   -> profile-<name>: what /usr, /bin ... stand for
+ *       usr/local/etc/rc.d/       scripts of services, found by `local_startup` of rc.conf
+ *
+ * The root has /boot as a directory of links into the item (`freebsdBoot`), since the loader comes before any activation.
+ *
+ * Limits: UEFI, UFS; databases of accounts are made by the first activation, in the machine.
+ */
+import { canonicalJson, type JsonValue, Problem, type StorePath } from "../base/index.ts";
+import { type Attributes, attributesOf, type ListedEntry, matcher } from "../world/index.ts";
+import { type Accounts, renderGroup, renderMasterPasswd, renderPasswd, resolveAccounts } from "./accounts.ts";
+import { checkAgainstParts, nobody } from "./against-base.ts";
+import { ETC_OWNERS, freebsdActivation, octal } from "./freebsd-activate.ts";
+import {
+  invalid,
+  LOADER_LOCAL,
+  renderFstab,
+  renderHosts,
+  renderLoaderConf,
+  renderLoaderLocal,
+  renderRcConf,
+  SSHD_CONFIG,
+} from "./freebsd-conf.ts";
+import { freebsdScripts } from "./freebsd-services.ts";
+import type { ClosurePlan, Composition, Part, PlannedEntry, SystemSpec } from "./types.ts";
+
+/**
+ * Of the base's etc, what is generated, what is made of that in the machine (`*.db`: those of the base would let root in without a
+ * password), and what is another machine's.
+ */
+const NOT_TAKEN = matcher([
+  "etc/.garth-system",
+  "etc/fstab",
+  "etc/group",
+  "etc/hostid",
+  "etc/hosts",
+  "etc/localtime",
+  "etc/login.conf.db",
+  "etc/machine-id",
+  "etc/master.passwd",
+  "etc/passwd",
+  "etc/pwd.db",
+  "etc/rc.conf",
+  "etc/rc.conf.local",
+  "etc/resolv.conf",
+  "etc/resolvconf.conf",
+  "etc/spwd.db",
+  "etc/ssh/ssh_host_*",
+]);
+
+/** Texts of the base that `planFreebsd` reads. */
+export function freebsdTexts(): { readonly base: readonly string[]; readonly kernel: readonly string[] } {
+  return { base: ["etc/master.passwd", "etc/group"], kernel: [] };
+}
+
+/** Users and groups: the base's, those without which nothing runs, and the declared ones. @throws Problem E_SYSTEM_INVALID */
+export function freebsdAccounts({ spec, baseTexts }: Pick<Composition, "spec" | "baseTexts">): Accounts {
+  const passwd = baseTexts.get("etc/master.passwd") ?? baseTexts.get("etc/passwd") ?? "";
+  const group = baseTexts.get("etc/group") ?? "";
+  const needed = ESSENTIAL.filter(({ isNeeded }) => isNeeded(spec));
+  const missing = (text: string, name: string): boolean => !text.split("\n").some((line) => line.startsWith(`${name}:`));
+  const append = (text: string, lines: readonly string[]): string =>
+    [text.trimEnd(), ...lines].filter((line) => line !== "").join("\n");
+  return resolveAccounts(
+    spec,
+    append(
+      passwd,
+      needed.flatMap(({ user }) => (missing(passwd, nameOf(user)) ? [user] : [])),
+    ),
+    append(
+      group,
+      needed.flatMap(({ groups }) => groups.filter((line) => missing(group, nameOf(line)))),
+    ),
+  );
+}
+
+/** Programs of the base change to these; a slice may come without a passwd. As FreeBSD's own files have them. */
+const ESSENTIAL: readonly {
+  readonly user: string;
+  readonly groups: readonly string[];
+  readonly isNeeded: (spec: SystemSpec) => boolean;
+}[] = [
+  { user: "root:*:0:0::0:0:Charlie &:/root:/bin/sh", groups: ["wheel:*:0:root"], isNeeded: () => true },
+  {
+    user: "nobody:*:65534:65534::0:0:Unprivileged user:/nonexistent:/usr/sbin/nologin",
+    groups: ["nogroup:*:65533:", "nobody:*:65534:"],
+    isNeeded: () => true,
+  },
+  {
+    user: "sshd:*:22:22::0:0:Secure Shell Daemon:/var/empty:/usr/sbin/nologin",
+    groups: ["sshd:*:22:"],
+    isNeeded: hasSshd,
+  },
+  {
+    user: "_dhcp:*:65:65::0:0:dhcp programs:/var/empty:/usr/sbin/nologin",
+    groups: ["_dhcp:*:65:"],
+    isNeeded: ({ network }) => network.some(({ address }) => address === "dhcp"),
+  },
+];
+
+function nameOf(line: string): string {
+  return line.slice(0, line.indexOf(":"));
+}
+
+function hasSshd({ services }: SystemSpec): boolean {
+  return services.some(({ name }) => name === "sshd");
+}
+
+/** @throws Problem E_SYSTEM_INVALID, E_SERVICE_WITHOUT_PACKAGE, E_BOOT_SLICE, E_KERNEL_SLICE, E_FILE_CONFLICT */
+export function planFreebsd(composition: Composition, profile: StorePath): ClosurePlan {
+  const { spec, baseTexts } = composition;
+  const accounts = freebsdAccounts(composition);
+  checkAgainstParts(composition, accounts);
+  const tree = new Map<string, PlannedEntry>();
+  const owners = new Map<string, Attributes>();
+  const put = (path: string, entry: PlannedEntry): void => {
+    for (let end = path.indexOf("/"); end > 0; end = path.indexOf("/", end + 1)) {
+      const above = path.slice(0, end);
+      if (!tree.has(above)) tree.set(above, { type: "directory" });
+    }
+    tree.set(path, entry);
+  };
+  const text = (path: string, content: string): void => put(path, file(content));
+
+  put("activate", file(freebsdActivation(spec, accounts), true));
+  for (const [path, target] of bootLinks(composition)) put(path, { type: "symlink", target });
+  text("boot/loader.conf", renderLoaderConf(spec));
+  for (const [path, entry, owner] of baseEtc(composition)) {
+    put(path, entry);
+    if (owner !== undefined) owners.set(path.slice("etc/".length), owner);
+  }
+  const generated = generatedEtc(spec, accounts, baseTexts);
+  for (const [path, entry] of generated) {
+    put(`etc/${path}`, entry);
+    owners.delete(path);
+  }
+  if (hasSshd(spec)) text("etc/ssh/sshd_config", SSHD_CONFIG);
+  const scripts = freebsdScripts(spec, accounts);
+  for (const [path, content] of scripts) put(path, file(content, true));
+  const made = new Set([...generated.keys(), ...[...scripts.keys()].map((path) => path.replace(/^etc\//, ""))]);
+  for (const [path, { text: content, mode, user, group }] of Object.entries(spec.etc)) {
+    const field = `etc[${JSON.stringify(path)}]`;
+    if (made.has(path)) {
+      const hint = "say it by the fields of the system: users, groups, fileSystems, services, network, rcSettings";
+      throw invalid(spec, field, `/etc/${path} follows from the rest of the declaration`, hint);
+    }
+    const uid = accounts.users.find(({ name }) => name === user)?.uid;
+    const gid = accounts.groups.find(({ name }) => name === group)?.gid;
+    if (uid === undefined) throw nobody(spec, `${field}.user`, user, "user");
+    if (gid === undefined) throw nobody(spec, `${field}.group`, group, "group");
+    text(`etc/${path}`, content);
+    owners.set(path, { mode, uid, gid });
+  }
+  owners.set("master.passwd", { mode: 0o600, uid: 0, gid: 0 });
+  text(ETC_OWNERS, ownerLines(owners));
+  text("metadata/system.json", `${metadata(composition)}\n`);
+  put("profile", { type: "symlink", target: profile });
+  const sorted = new Map([...tree].toSorted(([left], [right]) => (left < right ? -1 : 1)));
+  return { tree: sorted, etcOwners: owners, commandLine: [] };
+}
+
+function file(text: string, executable = false): PlannedEntry {
+  return { type: "file", executable, content: { kind: "text", text } };
+}
+
+/** What /boot of the root is: links into the system item, and the file that says to the kernel which item it is. */
+export function freebsdBoot(
+  spec: SystemSpec,
+  system: { readonly path: StorePath; readonly listing: readonly ListedEntry[] },
+): readonly ({ readonly path: string } & ({ readonly target: string } | { readonly text: string }))[] {
+  const children = system.listing.filter(({ path }) => /^boot\/[^/]+$/.test(path));
+  return [
+    ...children.map(({ path }) => ({ path, target: `${system.path}/${path}` })),
+    { path: LOADER_LOCAL, text: renderLoaderLocal(spec, system.path) },
+  ];
+}
+
+/** The kernel with its modules by the kernel slice; the loader and what it reads by the boot slice, whose loader.conf is not ours. */
+function bootLinks({ kernel, bootloader }: Composition): readonly (readonly [string, string])[] {
+  const has = (part: Part, wanted: string): boolean => part.listing.some(({ path, type }) => path === wanted && type === "file");
+  if (!has(kernel, "boot/kernel/kernel")) throw incomplete("E_KERNEL_SLICE", kernel, "boot/kernel/kernel", "boot/kernel");
+  if (!has(bootloader, "boot/loader.efi")) throw incomplete("E_BOOT_SLICE", bootloader, "boot/loader.efi", "boot/loader.efi");
+  const children = (part: Part): readonly string[] =>
+    part.listing.flatMap(({ path }) => (/^boot\/[^/]+$/.test(path) ? [path] : []));
+  const ofKernel = new Set(["boot/kernel", "boot/modules", "boot/firmware"]);
+  const ofNobody = new Set(["boot/loader.conf", LOADER_LOCAL, "boot/efi"]);
+  return [
+    ...children(kernel)
+      .filter((path) => ofKernel.has(path))
+      .map((path) => [path, `${kernel.path}/${path}`] as const),
+    ...children(bootloader)
+      .filter((path) => !ofKernel.has(path) && !ofNobody.has(path))
+      .map((path) => [path, `${bootloader.path}/${path}`] as const),
+  ];
+}
+
+function incomplete(code: "E_KERNEL_SLICE" | "E_BOOT_SLICE", part: Part, path: string, keep: string): Problem {
+  return new Problem({
+    code,
+    message: `the slice ${part.name} (${part.path}) has no ${path}`,
+    hint: `keep ${JSON.stringify(keep)} in it, and have a world that brings it`,
+    exit: 2,
+  });
+}
+
+function* baseEtc({ base }: Composition): Generator<readonly [string, PlannedEntry, Attributes | undefined]> {
+  const seen = new Map<string, string>();
+  for (const part of base) {
+    for (const entry of part.listing) {
+      const { path, type, executable, target = "" } = entry;
+      if (!path.startsWith("etc/") || NOT_TAKEN(path)) continue;
+      const other = seen.get(path);
+      if (type !== "directory" && other !== undefined) {
+        throw new Problem({
+          code: "E_FILE_CONFLICT",
+          message: `${other} and ${part.name} both bring /${path}`,
+          hint: "cut the path from one of the slices with `prune`",
+          exit: 2,
+        });
+      }
+      seen.set(path, part.name);
+      const owner = part.attributes.has(path) ? attributesOf(part.attributes, path, entry) : undefined;
+      if (type === "directory") yield [path, { type }, owner];
+      else if (type === "symlink") yield [path, { type, target }, undefined];
+      else yield [path, { type, executable, content: { kind: "part", part: part.path, path } }, owner];
+    }
+  }
+}
+
+/** Path below etc -> entry. */
+function generatedEtc(
+  spec: SystemSpec,
+  accounts: Accounts,
+  baseTexts: Composition["baseTexts"],
+): ReadonlyMap<string, PlannedEntry> {
+  const texts: readonly (readonly [string, string])[] = [
+    ["fstab", renderFstab(spec)],
+    ["group", renderGroup(accounts)],
+    ["hosts", renderHosts(spec)],
+    ["master.passwd", renderMasterPasswd(accounts, baseTexts.get("etc/master.passwd") ?? "")],
+    ["passwd", renderPasswd(accounts)],
+    ["rc.conf", renderRcConf(spec)],
+    // Otherwise a lease would replace the name servers of the declaration.
+    ...(spec.nameServers.length === 0
+      ? []
+      : ([
+          ["resolv.conf", spec.nameServers.map((server) => `nameserver ${server}\n`).join("")],
+          ["resolvconf.conf", "resolvconf=NO\n"],
+        ] as const)),
+  ];
+  return new Map<string, PlannedEntry>([
+    ...texts.map(([path, content]) => [path, file(content)] as const),
+    ["localtime", { type: "symlink", target: `/usr/share/zoneinfo/${spec.timeZone}` }],
+  ]);
+}
+
+function ownerLines(owners: ReadonlyMap<string, Attributes>): string {
+  return [...owners]
+    .toSorted(([left], [right]) => (left < right ? -1 : 1))
+    .map(([path, { mode, uid, gid }]) => `${octal(mode)} ${uid} ${gid} ${path}\n`)
+    .join("");
+}
+
+/** What the system was made of. The names of development slices are not here: the running system does not depend on them. */
+function metadata({ spec, kernel, bootloader, base, packages }: Composition): string {
+  const part = ({ path, name, origin, prefix }: Part): JsonValue => ({ path, name, origin, prefix });
+  const plain: JsonValue = JSON.parse(JSON.stringify(spec));
+  return canonicalJson({
+    schema: "garth-system-1",
+    spec: plain,
+    kernel: part(kernel),
+    bootloader: part(bootloader),
+    base: base.map(part),
+    packages: packages.map(part),
+  });
+}

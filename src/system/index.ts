@@ -1,0 +1,22 @@
+/**
+ * system: an operating system as a value, from its declaration to every path of its root file system. Pure.
+ *
+ *     SystemDeclaration ──(parts made: compose)──► Composition ──planProfile──► profile ─┐
+ *                                                      └──planLinux, planFreebsd──► system item ──planRoot──► RootPlan ──(image)
+ *
+ * A declaration is checked field by field when it is made; what depends on the base's own files (its users, what its packages bring) is
+ * checked when they are known and before anything is written. A secret has a name and a place and never a value.
+ *
+ * The running system reaches its profile through `/run/current-system`, and never refers to its development profile: with and without
+ * one it is the same item, byte for byte.
+ *
+ * Limits: one kernel a system; one root partition beside the EFI system partition; packages appear under /usr/local.
+ */
+export { type Accounts, resolveAccounts } from "./accounts.ts";
+export { isOfProject, type ServiceOptions, system, type SystemOptions } from "./declare.ts";
+export { diffSystems, type SystemDifference, type SystemFacts } from "./diff.ts";
+export { linuxTexts, planLinux } from "./linux.ts";
+export { planProfile } from "./profile.ts";
+export { isOutsideProfile, planRoot, type RootFacts, type RootItem } from "./root.ts";
+export { sshd } from "./stock.ts";
+export type * from "./types.ts";

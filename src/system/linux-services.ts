@@ -1,0 +1,287 @@
+/**
+ * Services of a Linux system, for each process 1 it may have. Pure.
+ *
+ *   systemd   a unit a service with a command, links that enable it, networkd for addresses
+ *   busybox   an inittab, and a script a service that runs it again when it ends
+ *
+ * Both say on the console when everything the declaration waits for has been reached: `garth: ready <closure>`, after lines
+ * `garth: KEY=VALUE` with facts for receipts. Sources: systemd.service(5), systemd.unit(5), init of busybox (its inittab example).
+ */
+import { shellWord } from "./sh.ts";
+import type { NetworkSpec, ServiceSpec, SystemSpec } from "./types.ts";
+
+/** Path below etc/ -> text or symlink. */
+export type EtcTree = Map<string, { readonly text: string; readonly executable?: boolean } | { readonly link: string }>;
+
+const READY_DIRECTORY = "/var/lib/garth";
+
+/** What the system says of itself when it is ready, and that it is. Run by either process 1, by the shell of the system. */
+function readyScript(spec: SystemSpec, reached: string): string {
+  const ports = spec.services.filter(({ name, listens }) => listens !== undefined && spec.readiness.includes(name));
+  const waits = ports.map(({ listens = 0 }) => `until listens ${listens.toString(16).toUpperCase().padStart(4, "0")}; do sleep 0.1; done`);
+  const states = spec.readiness.map((name) => `echo "garth: ${factName(name)}_status=running"`);
+  return [
+    "#!/bin/sh",
+    "# Waits until every service that the declaration names has been reached, then says so on the console.",
+    "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+    "listens() { cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q \":$1 [0-9A-F]*:0000 0A \"; }",
+    reached,
+    ...waits,
+    "system=$(readlink /run/current-system)",
+    `mkdir -p ${READY_DIRECTORY}`,
+    `echo ready >${READY_DIRECTORY}/ready`,
+    "{",
+    '    echo "garth: run_current_system_target=$system"',
+    '    echo "garth: pid1_command=$(cat /proc/1/comm)"',
+    ...states.map((line) => `    ${line}`),
+    '    echo "garth: ready $system"',
+    "} >/dev/console",
+    "",
+  ].join("\n");
+}
+
+/** Keys of receipts are lower case with underscores. */
+function factName(service: string): string {
+  return service.toLowerCase().replaceAll(/[^a-z0-9]+/g, "_");
+}
+
+// ---- systemd
+
+/** Units that a small virtual machine has no use for; each costs time at every boot. */
+const MASKED = [
+  "getty-static.service",
+  "systemd-journal-flush.service",
+  "systemd-update-done.service",
+  "systemd-update-utmp.service",
+  "systemd-update-utmp-runlevel.service",
+  "sys-kernel-debug.mount",
+  "sys-kernel-tracing.mount",
+  "dev-hugepages.mount",
+];
+
+export function systemdTree(spec: SystemSpec): EtcTree {
+  const etc: EtcTree = new Map();
+  const unit = (name: string, text: string): void => void etc.set(`systemd/system/${name}`, { text });
+  const wanted = (name: string): void => void etc.set(`systemd/system/multi-user.target.wants/${name}`, { link: `../${name}` });
+  etc.set("systemd/system/default.target", { link: "/usr/lib/systemd/system/multi-user.target" });
+  for (const name of MASKED) etc.set(`systemd/system/${name}`, { link: "/dev/null" });
+  for (const service of spec.services) {
+    const name = unitName(service.name);
+    if (service.command === undefined) {
+      etc.set(`systemd/system/multi-user.target.wants/${name}`, { link: `/usr/lib/systemd/system/${name}` });
+      continue;
+    }
+    unit(name, serviceUnit(service, service.command));
+    wanted(name);
+  }
+  const readiness = spec.readiness.map(unitName);
+  unit(
+    "garth-ready.service",
+    [
+      "[Unit]",
+      "Description=Say that the system is ready",
+      ...(readiness.length > 0 ? [`Requires=${readiness.join(" ")}`] : []),
+      `After=${["network.target", ...readiness].join(" ")}`,
+      "",
+      "[Service]",
+      "Type=oneshot",
+      "RemainAfterExit=yes",
+      "ExecStart=/etc/garth/ready",
+      "",
+    ].join("\n"),
+  );
+  wanted("garth-ready.service");
+  etc.set("garth/ready", { text: readyScript(spec, ":"), executable: true });
+  etc.set("systemd/system/multi-user.target.wants/systemd-networkd.service", {
+    link: "/usr/lib/systemd/system/systemd-networkd.service",
+  });
+  spec.network.forEach((each, index) => etc.set(`systemd/network/${index + 10}-garth.network`, { text: networkUnit(spec, each) }));
+  return etc;
+}
+
+function unitName(name: string): string {
+  return /\.[a-z]+$/.test(name) ? name : `${name}.service`;
+}
+
+function serviceUnit(service: ServiceSpec, command: readonly string[]): string {
+  const { name, prepare, user, environment, after, restart, oneShot } = service;
+  return [
+    "[Unit]",
+    `Description=${name}`,
+    `After=${["network.target", ...after.map(unitName)].join(" ")}`,
+    ...(after.length > 0 ? [`Wants=${after.map(unitName).join(" ")}`] : []),
+    "",
+    "[Service]",
+    ...(oneShot ? ["Type=oneshot", "RemainAfterExit=yes"] : ["Type=exec"]),
+    ...(user === "root" ? [] : [`User=${user}`]),
+    ...Object.entries(environment).map(([key, value]) => `Environment=${systemdWord(`${key}=${value}`)}`),
+    ...prepare.map((line) => `ExecStartPre=+${systemdCommand(line)}`),
+    `ExecStart=${systemdCommand(command)}`,
+    ...(restart === "never" ? [] : [`Restart=${restart}`, "RestartSec=1"]),
+    "",
+  ].join("\n");
+}
+
+function systemdCommand(words: readonly string[]): string {
+  return words.map((word) => systemdWord(word.replaceAll("$", () => "$$"))).join(" ");
+}
+
+/** systemd.syntax(7): double quotes, C escapes; % starts a specifier. */
+function systemdWord(word: string): string {
+  const escaped = word.replaceAll("%", "%%");
+  if (/^[A-Za-z0-9_@%+=:,./$-]+$/.test(escaped)) return escaped;
+  return `"${escaped.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+}
+
+function networkUnit(spec: SystemSpec, { interface: device, address }: NetworkSpec): string {
+  return [
+    "[Match]",
+    `Name=${device === "*" ? "en* eth*" : device}`,
+    "",
+    "[Network]",
+    ...(address === "dhcp"
+      ? ["DHCP=yes"]
+      : [`Address=${address.cidr}`, ...(address.gateway === undefined ? [] : [`Gateway=${address.gateway}`])]),
+    ...spec.nameServers.map((server) => `DNS=${server}`),
+    "",
+  ].join("\n");
+}
+
+// ---- busybox
+
+const SCRIPTS = "/etc/garth";
+
+export function busyboxTree(spec: SystemSpec, busybox: string): EtcTree {
+  const etc: EtcTree = new Map();
+  const script = (path: string, text: string): void => void etc.set(`garth/${path}`, { text, executable: true });
+  const oneShots = spec.services.filter(({ oneShot }) => oneShot);
+  const running = spec.services.filter(({ oneShot }) => !oneShot);
+  script("start", startScript(spec, busybox));
+  script("supervise", SUPERVISE);
+  script("stop", STOP);
+  if (spec.network.some(({ address }) => address === "dhcp")) script("dhcp", DHCP.replace("@BUSYBOX@", busybox));
+  for (const service of inOrder(spec.services)) script(`services/${service.name}`, serviceScript(service));
+  const reached = spec.readiness.map((name) => `until [ -e /run/garth/${name}.reached ]; do sleep 0.1; done`).join("\n");
+  script("ready", readyScript(spec, reached === "" ? ":" : reached));
+  etc.set("inittab", {
+    text: [
+      "# What busybox's init runs: at the start, then each service under its supervisor, then the word that all is there.",
+      `::sysinit:${SCRIPTS}/start`,
+      ...inOrder(oneShots).map(({ name }) => `::wait:${SCRIPTS}/services/${name}`),
+      ...inOrder(running).map(({ name, restart }) => `::once:${SCRIPTS}/supervise ${name} ${restart}`),
+      `::once:${SCRIPTS}/ready`,
+      "::ctrlaltdel:/sbin/reboot",
+      `::shutdown:${SCRIPTS}/stop`,
+      "",
+    ].join("\n"),
+  });
+  return etc;
+}
+
+/** Those that others come after first; otherwise as declared. Circles were refused. */
+function inOrder(services: readonly ServiceSpec[]): readonly ServiceSpec[] {
+  const byName = new Map(services.map((service) => [service.name, service]));
+  const order = new Set<ServiceSpec>();
+  const visit = (service: ServiceSpec): void => {
+    for (const name of service.after) {
+      const before = byName.get(name);
+      if (before !== undefined && !order.has(before)) visit(before);
+    }
+    order.add(service);
+  };
+  services.forEach(visit);
+  return [...order];
+}
+
+function startScript(spec: SystemSpec, busybox: string): string {
+  const network = spec.network.flatMap(({ interface: device, address }) => {
+    const first = device === "*" ? '"$(first_interface)"' : device;
+    if (address === "dhcp") return [`network_dhcp ${first}`];
+    return [
+      `interface=${first}`,
+      `$busybox ip address add ${address.cidr} dev "$interface"`,
+      `$busybox ip link set "$interface" up`,
+      ...(address.gateway === undefined ? [] : [`$busybox ip route add default via ${address.gateway}`]),
+    ];
+  });
+  return [
+    "#!/bin/sh",
+    "# The first thing that process 1 runs.",
+    "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+    `busybox=${busybox}`,
+    "mkdir -p /run/garth /run/lock /run/shm /dev/pts /dev/shm",
+    "mountpoint -q /dev/pts || mount -t devpts -o gid=5,mode=620 devpts /dev/pts",
+    "mountpoint -q /dev/shm || mount -t tmpfs -o nosuid,nodev tmpfs /dev/shm",
+    "$busybox mount -a -t notmpfs,noproc,nosysfs,nodevtmpfs 2>/dev/null",
+    "$busybox hostname -F /etc/hostname",
+    "[ -s /etc/machine-id ] || tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id",
+    "# Drivers of what the machine has: each device says which module it wants.",
+    "find /sys/devices -name modalias -exec cat {} + 2>/dev/null | sort -u | xargs -r modprobe -abq 2>/dev/null",
+    "first_interface() { for path in /sys/class/net/*; do [ -e \"$path/device\" ] && echo \"${path##*/}\" && return; done; }",
+    `network_dhcp() { [ -z "$1" ] || { $busybox ip link set "$1" up; $busybox udhcpc -b -S -T 1 -t 10 -i "$1" -s ${SCRIPTS}/dhcp >/dev/null; }; }`,
+    "$busybox ip link set lo up",
+    ...network,
+    ":",
+    "",
+  ].join("\n");
+}
+
+function serviceScript({ name, command, prepare, user, environment, oneShot }: ServiceSpec): string {
+  if (command === undefined) throw new Error(`the service ${name} has no command, which was looked at before`);
+  const drop = user === "root" ? "" : `setpriv --reuid=${user} --regid="$(id -g ${user})" --init-groups `;
+  const words = `${drop}${command.map(shellWord).join(" ")}`;
+  const reached = `: >/run/garth/${name}.reached`;
+  return [
+    "#!/bin/sh",
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "export PATH",
+    ...Object.entries(environment).map(([key, value]) => `export ${key}=${shellWord(value)}`),
+    ...prepare.map((line) => `${line.map(shellWord).join(" ")} || exit`),
+    ...(oneShot
+      ? [`${words} || { echo "garth: service ${name} failed with status $?" >/dev/console; exit 1; }`, reached]
+      : [reached, `exec ${words}`]),
+    "",
+  ].join("\n");
+}
+
+/** Runs a service again when it ends, as its policy says. That it ended is said on the console: a gate counts it. */
+const SUPERVISE = `#!/bin/sh
+# supervise NAME always|on-failure|never
+name=$1
+count=1
+while :; do
+    ${SCRIPTS}/services/"$name" </dev/null >>/run/garth/"$name".log 2>&1
+    status=$?
+    echo "garth: service $name ended with status $status, start $count" >/dev/console
+    tail -n 3 /run/garth/"$name".log | sed "s/^/garth: $name: /" >/dev/console
+    case $2 in
+    never) exit ;;
+    on-failure) [ "$status" -eq 0 ] && exit ;;
+    esac
+    count=$((count + 1))
+    sleep 1
+done
+`;
+
+const STOP = `#!/bin/sh
+# The last thing that process 1 runs: what is written is on the disk, and the root can be left.
+sync
+umount -a -r 2>/dev/null
+sync
+`;
+
+/** What udhcpc calls when it has an address, or none any more. */
+const DHCP = `#!/bin/sh
+busybox=@BUSYBOX@
+case $1 in
+deconfig)
+    $busybox ip address flush dev "$interface"
+    ;;
+bound | renew)
+    $busybox ip address flush dev "$interface"
+    $busybox ip address add "$ip/$mask" dev "$interface"
+    for gateway in $router; do $busybox ip route add default via "$gateway" dev "$interface" && break; done
+    [ -z "$dns" ] || for server in $dns; do echo "nameserver $server"; done >/etc/resolv.conf
+    ;;
+esac
+`;

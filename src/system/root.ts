@@ -1,0 +1,189 @@
+/**
+ * The root file system and the EFI system partition: every path with its owner, mode and content, before a byte is written. Pure.
+ *
+ *     /                 bin -> usr/bin ..., usr -> /run/current-system/profile/usr: what the profile has at its top
+ *     /frx/store        the closure of the system, and of the development profile where there is one
+ *     /etc              the files of the system item, each its own: a running system may change them
+ *     /var /root ...    copied from the base
+ *     /run/current-system, /run/current-development
+ *
+ * The order is that of an image: what changes least comes first, so that the next image differs near its end.
+ */
+import type { StorePath } from "../base/index.ts";
+import type { Content, FileSystemEntry } from "../formats/index.ts";
+import { ABOUT, attributesOf, type AttributeTable, type ListedEntry } from "../world/index.ts";
+import type { Accounts } from "./accounts.ts";
+import { STAMP } from "./linux-activate.ts";
+import type { Part, RootPlan, SystemSpec } from "./types.ts";
+
+/** A store item that goes into the image. */
+export interface RootItem {
+  readonly path: StorePath;
+  readonly listing: readonly ListedEntry[];
+  readonly attributes: AttributeTable;
+}
+
+export interface RootFacts {
+  readonly spec: SystemSpec;
+  readonly accounts: Accounts;
+  /** Everything the system needs, in the order in which it goes into the image. */
+  readonly items: readonly RootItem[];
+  readonly system: RootItem;
+  readonly profile: RootItem;
+  readonly development: StorePath | undefined;
+  readonly base: readonly Part[];
+  readonly etcOwners: AttributeTable;
+  readonly commandLine: readonly string[];
+  readonly kernel: Part;
+  readonly bootloader: Part;
+  /** Whole seconds since 1970: of every file. */
+  readonly timeSeconds: number;
+}
+
+/** Directories of the base that a system may write to: copied, not linked. */
+const COPIED = ["var", "root", "home", "srv", "opt", "media", "mnt"];
+const MADE: Readonly<Record<string, number>> = { dev: 0o755, proc: 0o555, sys: 0o555, run: 0o755, tmp: 0o1777 };
+/** Have no place in a profile: copied to the root, made there, or of the boot slice. */
+const NOT_IN_PROFILE = new Set([...COPIED, ...Object.keys(MADE), "boot", "build", "compat", "entropy", "etc", "frx", "lost+found", "net"]);
+
+/** For `planProfile`: what of a part is not below /usr and its like. */
+export function isOutsideProfile(path: string): boolean {
+  const cut = path.indexOf("/");
+  return NOT_IN_PROFILE.has(cut === -1 ? path : path.slice(0, cut));
+}
+
+export function planRoot(facts: RootFacts): RootPlan {
+  const { spec, items, system, development, timeSeconds } = facts;
+  const entries = new Map<string, FileSystemEntry>();
+  const put = (entry: FileSystemEntry): void => {
+    const known = entries.get(entry.path);
+    // What came first stays where it is; its owner and mode may be said better later.
+    if (known !== undefined && known.type === "directory" && entry.type === "directory") entries.set(entry.path, { ...known, ...entry });
+    else entries.set(entry.path, entry);
+  };
+  const directory = (path: string, mode = 0o755, uid = 0, gid = 0): void => put({ type: "directory", path, mode, uid, gid, timeSeconds });
+  const link = (path: string, target: string): void => put({ type: "symlink", path, target, mode: 0o777, uid: 0, gid: 0, timeSeconds });
+  const text = (path: string, content: string, mode: number, uid = 0, gid = 0): void =>
+    put({ type: "file", path, content: { kind: "bytes", bytes: new TextEncoder().encode(content) }, mode, uid, gid, timeSeconds });
+
+  directory("");
+  for (const [path, mode] of Object.entries(MADE)) directory(path, mode);
+  for (const name of COPIED) directory(name, name === "root" ? 0o700 : 0o755);
+  topOfProfile(facts, link);
+  directory("frx");
+  directory("frx/store");
+  for (const item of items) for (const entry of storeEntries(item, timeSeconds)) put(entry);
+  for (const part of facts.base) for (const entry of copiedEntries(part, timeSeconds)) put(entry);
+  directory("frx/var");
+  directory("var/lib");
+  directory("var/lib/garth");
+  directory("etc");
+  for (const entry of etcEntries(facts)) put(entry);
+  text(`etc/${STAMP}`, `${system.path}\n`, 0o644);
+  for (const { name, home, authorizedKeys } of spec.users) {
+    const user = facts.accounts.users.find((each) => each.name === name);
+    if (user === undefined) continue;
+    const place = home.slice(1);
+    directory(place, name === "root" ? 0o700 : 0o755, user.uid, user.gid);
+    if (authorizedKeys.length === 0) continue;
+    directory(`${place}/.ssh`, 0o700, user.uid, user.gid);
+    text(`${place}/.ssh/authorized_keys`, authorizedKeys.map((key) => `${key}\n`).join(""), 0o600, user.uid, user.gid);
+  }
+  for (const { mountPoint } of spec.fileSystems) if (mountPoint !== "/" && !entries.has(mountPoint.slice(1))) directory(mountPoint.slice(1));
+  link("run/current-system", system.path);
+  if (development !== undefined) link("run/current-development", development);
+  return { entries: [...entries.values()], esp: spec.family === "linux" ? linuxEsp(facts) : freebsdEsp(facts), items: items.map(({ path }) => path) };
+}
+
+/** `bin -> usr/bin` stays what it is; a directory is reached through the running system, so that another system is another tree. */
+function topOfProfile({ profile }: RootFacts, link: (path: string, target: string) => void): void {
+  for (const { path, type, target = "" } of profile.listing) {
+    if (path.includes("/")) continue;
+    const isRelative = type === "symlink" && !target.startsWith("/");
+    link(path, isRelative ? target : `/run/current-system/profile/${path}`);
+  }
+}
+
+function* storeEntries({ path: item, listing, attributes }: RootItem, timeSeconds: number): Generator<FileSystemEntry> {
+  const root = item.slice(1);
+  yield { type: "directory", path: root, mode: 0o555, uid: 0, gid: 0, timeSeconds };
+  for (const entry of listing) {
+    const special = attributes.get(entry.path);
+    const mode = special?.mode ?? (entry.type === "symlink" ? 0o777 : entry.type === "directory" || entry.executable ? 0o555 : 0o444);
+    yield asEntry(entry, `${root}/${entry.path}`, item, { mode, uid: special?.uid ?? 0, gid: special?.gid ?? 0, timeSeconds });
+  }
+}
+
+function* copiedEntries(part: Part, timeSeconds: number): Generator<FileSystemEntry> {
+  for (const entry of part.listing) {
+    const cut = entry.path.indexOf("/");
+    const top = cut === -1 ? entry.path : entry.path.slice(0, cut);
+    if (!COPIED.includes(top) && !(cut === -1 && top in MADE)) continue;
+    if (entry.path === ABOUT) continue;
+    yield asEntry(entry, entry.path, part.path, { ...attributesOf(part.attributes, entry.path, entry), timeSeconds });
+  }
+}
+
+function* etcEntries({ system, etcOwners, timeSeconds }: RootFacts): Generator<FileSystemEntry> {
+  for (const entry of system.listing) {
+    if (!entry.path.startsWith("etc/")) continue;
+    const owner = attributesOf(etcOwners, entry.path.slice("etc/".length), entry);
+    yield asEntry(entry, entry.path, system.path, { ...owner, timeSeconds });
+  }
+}
+
+interface About {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly timeSeconds: number;
+}
+
+function asEntry(entry: ListedEntry, path: string, item: StorePath, about: About): FileSystemEntry {
+  if (entry.type === "directory") return { type: "directory", path, ...about };
+  if (entry.type === "symlink") return { type: "symlink", path, target: entry.target ?? "", ...about, mode: 0o777 };
+  return { type: "file", path, content: { kind: "file", file: `${item}/${entry.path}`, sizeBytes: entry.sizeBytes }, ...about };
+}
+
+function contentOf(item: { readonly path: StorePath; readonly listing: readonly ListedEntry[] }, path: string): Content {
+  const found = item.listing.find((entry) => entry.path === path && entry.type === "file");
+  if (found === undefined) throw new Error(`${item.path} has no file ${path}, which was looked for before`);
+  return { kind: "file", file: `${item.path}/${path}`, sizeBytes: found.sizeBytes };
+}
+
+const bytes = (text: string): Content => ({ kind: "bytes", bytes: new TextEncoder().encode(text) });
+
+/**
+ * systemd-boot with one entry (the Boot Loader Specification, type 1). Kernel and initial RAM disk lie below the digest of the system
+ * they are of: the entries of two systems never share a name.
+ */
+function linuxEsp({ system, kernel, bootloader, commandLine, spec }: RootFacts): RootPlan["esp"] {
+  const kernelLink = system.listing.find(({ path }) => path === "boot/kernel")?.target ?? "";
+  const loader = bootloader.listing.find(({ path }) => /^usr\/lib\/systemd\/boot\/efi\/systemd-boot(?:x64|aa64)\.efi$/.test(path));
+  const name = system.path.slice("/frx/store/".length, "/frx/store/".length + 16);
+  const esp: { path: string; content: Content }[] = [];
+  if (loader !== undefined) {
+    const machine = loader.path.endsWith("x64.efi") ? "X64" : "AA64";
+    esp.push({ path: `EFI/BOOT/BOOT${machine}.EFI`, content: contentOf(bootloader, loader.path) });
+  }
+  const entry = [
+    `title ${spec.name}`,
+    `version ${name}`,
+    `linux /garth/${name}/kernel`,
+    `initrd /garth/${name}/initrd`,
+    `options garth.system=${system.path} ${commandLine.join(" ")}`,
+    "",
+  ].join("\n");
+  return [
+    ...esp,
+    { path: `garth/${name}/kernel`, content: contentOf(kernel, kernelLink.slice(kernel.path.length + 1)) },
+    { path: `garth/${name}/initrd`, content: contentOf(system, "boot/initrd") },
+    { path: `loader/entries/garth-${name}.conf`, content: bytes(entry) },
+    { path: "loader/loader.conf", content: bytes(`timeout 0\ndefault garth-${name}.conf\neditor no\n`) },
+  ];
+}
+
+/** loader.efi alone: it finds the root by its type and reads /boot there. */
+function freebsdEsp({ bootloader }: RootFacts): RootPlan["esp"] {
+  return [{ path: "EFI/BOOT/BOOTX64.EFI", content: contentOf(bootloader, "boot/loader.efi") }];
+}
