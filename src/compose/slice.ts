@@ -1,5 +1,5 @@
 /** Slices as items: hard links to the files of their world, and a record of what was kept and what was left out. */
-import { canonicalJson, Problem, type StorePath } from "../base/index.ts";
+import { canonicalJson, hashPart, namePart, Problem, type StorePath } from "../base/index.ts";
 import { ABOUT, ATTRIBUTES_FILE, renderAttributes, selectEntries, type SliceDeclaration } from "../world/index.ts";
 import type { ComposeContext } from "./context.ts";
 import { linkOrCopy } from "./copy.ts";
@@ -17,8 +17,8 @@ export async function makeSlice(
   world: StorePath,
 ): Promise<StorePath> {
   const { name, role, keep, prune } = slice;
-  // The record names the world's digest without being a reference: an image of the slice does not need the world.
-  const record = canonicalJson({ schema: "garth-slice-1", role, keep, prune, world: world.slice("/frx/store/".length).replace("-", " ") });
+  // Half of the world's hash tells which one it was, and is no reference: an image of the slice does not need the world.
+  const record = canonicalJson({ schema: "garth-slice-1", role, keep, prune, world: `${namePart(world)} ${hashPart(world).slice(0, 32)}` });
   const { path } = await makeItem(context, {
     rule: RULE,
     name,

@@ -38,7 +38,7 @@ export const LOG_GROUPS_PER_FLEX = 4;
 const GROUPS_PER_FLEX = 1 << LOG_GROUPS_PER_FLEX;
 const INODES_PER_BLOCK = BLOCK / INODE_BYTES;
 const DESCRIPTORS_PER_BLOCK = BLOCK / DESCRIPTOR_BYTES;
-const MAXIMUM_INODES_PER_GROUP = 8 * BLOCK;
+export const MAXIMUM_INODES_PER_GROUP = 8 * BLOCK;
 /** As mke2fs: below that a last group is left out. */
 const LEAST_FREE_BLOCKS = 50;
 /** One block of numbers in the resize inode names at most this many. */
@@ -109,7 +109,7 @@ function geometryOf(blocks: number, inodes: number): Geometry | undefined {
   };
 }
 
-export function hasSuperblock(group: number): boolean {
+function hasSuperblock(group: number): boolean {
   return group <= 1 || isPower(group, 3) || isPower(group, 5) || isPower(group, 7);
 }
 

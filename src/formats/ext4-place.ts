@@ -2,8 +2,8 @@
  * Gives every content its blocks: one after the other in the order of inodes, so that what changes at the end of a tree moves
  * nothing before it. A content is split only where a superblock or a table lies in its way.
  */
-import { EXTENT, type Extent, type Run } from "./ext4-format.ts";
-import { type Geometry, planGeometry, roundedUp } from "./ext4-geometry.ts";
+import { EXTENT, type Extent, GROUP_BLOCKS, type Run } from "./ext4-format.ts";
+import { type Geometry, MAXIMUM_INODES_PER_GROUP, planGeometry, roundedUp } from "./ext4-geometry.ts";
 
 /** Where a content lies. */
 export interface Placement {
@@ -51,12 +51,11 @@ export function placeIn(wish: Wish, blocks: number, freeBlocks = 0): Places | nu
   return { geometry, resize: resize.start, journal, contents, end: space.next, freeBlocks: left };
 }
 
-/** The smallest good size in which so many blocks stay free, in whole MiB. */
-export function smallestSize(wish: Wish, freeBlocks: number): Places {
-  let blocks = roundedUp(
-    wish.contentBlocks.reduce((sum, count) => sum + count, freeBlocks),
-    SIZE_UNIT,
-  );
+/** The smallest good size in which so many blocks stay free, in whole MiB; not below `least`: more is not always enough. */
+export function smallestSize(wish: Wish, freeBlocks: number, least = 0): Places {
+  const contents = wish.contentBlocks.reduce((sum, count) => sum + count, freeBlocks);
+  const groups = Math.ceil(wish.inodes(0) / MAXIMUM_INODES_PER_GROUP) - 1;
+  let blocks = roundedUp(Math.max(contents, groups * GROUP_BLOCKS, least), SIZE_UNIT);
   for (;;) {
     const places = placeIn(wish, blocks, freeBlocks);
     if (typeof places !== "number") return places;

@@ -42,7 +42,7 @@ const MAXIMUM_FILE_BYTES = 128 * 2 ** 30;
 const MAXIMUM_ID = 0xfffffffe;
 const EARLIEST_SECONDS = -(2 ** 31);
 /** 2310-04-04: the two extra bits could say more, but e2fsck takes that for a time before 1970 from an old kernel. */
-const LATEST_SECONDS = 2 ** 33 + 2 ** 31 - 1;
+export const LATEST_SECONDS = 2 ** 33 + 2 ** 31 - 1;
 const NOT_A_NAME = /(?:^|\/)\.{0,2}(?:\/|$)/;
 
 const NO_CHILDREN: readonly Child[] = [];

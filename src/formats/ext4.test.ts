@@ -168,6 +168,16 @@ describe("an ext4 file system", () => {
     expect(features).toMatch(new RegExp(`^Free blocks: +${usage.freeBytes / 4096}$`, "m"));
   });
 
+  test("with a journal around a superblock's copy is clean", () => {
+    written([file("a", "a")], { sizeBytes: 2048 * MEBIBYTE, inodesFree: 400_000 });
+    fsck(image);
+    expect(debugfs(image, "stat <8>")).toMatch(/EXTENTS:\n\(0-\d+\):\d+-32767, \(\d+-16383\):/);
+  });
+
+  test("with ten million free inodes has room for them", () => {
+    expect(planExt4([], { ...OPTIONS, inodesFree: 10_000_000 }).usage.freeInodes).toBeGreaterThanOrEqual(10_000_000);
+  });
+
   test("of any entries is clean, and read as they were given", () => {
     fc.assert(
       fc.property(anyEntries, (entries) => {
@@ -255,14 +265,19 @@ describe("what no ext4 can hold", () => {
     expect(refusal(entries)).toBe(`E_BAD_TREE ${said}`);
   });
 
-  test("too much is said in bytes, and so much is then enough", () => {
-    const entries = [file("a", new Uint8Array(20 * MEBIBYTE).fill(1)), ...TREE];
-    const problem = thrownProblem(() => planExt4(entries, { ...OPTIONS, sizeBytes: 20 * MEBIBYTE }));
+  // In 8 MiB there has to be a journal, which leaves less than there is in 7.
+  test.each([
+    [20, 20],
+    [6, 8],
+    [120, 128],
+  ])("%d MiB in %d are too much, which is said in bytes, and so much is then enough", (content, size) => {
+    const entries = [file("a", new Uint8Array(content * MEBIBYTE).fill(1)), ...TREE];
+    const problem = thrownProblem(() => planExt4(entries, { ...OPTIONS, sizeBytes: size * MEBIBYTE }));
     expect(problem.code).toBe("E_EXT4_TOO_SMALL");
     const said = /^needed: +(\d+) bytes, of which \d+ are contents\nthere: +(\d+) bytes\nmissing: +(\d+) bytes$/;
     const [, needed = 0, there, missing] = said.exec(problem.details.join("\n"))?.map(Number) ?? [];
-    expect(there).toBe(20 * MEBIBYTE);
-    expect(missing).toBe(needed - 20 * MEBIBYTE);
+    expect(there).toBe(size * MEBIBYTE);
+    expect(missing).toBe(needed - size * MEBIBYTE);
     written(entries, { sizeBytes: needed });
     fsck(image);
     expect(refusal(entries, { sizeBytes: needed - MEBIBYTE })).toStartWith("E_EXT4_TOO_SMALL");
@@ -275,6 +290,10 @@ describe("what no ext4 can hold", () => {
     [{ sizeBytes: 4097 }],
     [{ sizeBytes: 2 ** 45 }],
     [{ journalBytes: 4096 }],
+    [{ journalBytes: 2 ** 31 }],
+    [{ freeBytes: 2 ** 50 }],
+    [{ inodesFree: 2 ** 40 }],
+    [{ timeSeconds: 2 ** 34 }],
     [{ timeSeconds: 0.5 }],
     [{ freeBytes: -1 }],
   ])("options that mean nothing: %p", (options) => {

@@ -25,7 +25,7 @@ import { deviceBlock, extentBlock, extentLeaves, type InodeFields, inodeSeeds } 
 import { contentPieces, type DataRun, InodeTables, mergedPieces } from "./ext4-pieces.ts";
 import { NOWHERE, type Placement, placeIn, type Places, smallestSize, type Wish } from "./ext4-place.ts";
 import { type Placed, renderGroups, renderJournal, renderResize, renderSuper, type SuperFields } from "./ext4-super.ts";
-import { LOST_AND_FOUND, planTree, type Tree, type TreeNode } from "./ext4-tree.ts";
+import { LATEST_SECONDS, LOST_AND_FOUND, planTree, type Tree, type TreeNode } from "./ext4-tree.ts";
 
 export interface Ext4Options {
   /** A whole number of blocks of 4096. Without it the size is what the contents and `freeBytes` need, in whole MiB. */
@@ -41,7 +41,7 @@ export interface Ext4Options {
   readonly freeBytes?: number;
   /** Inodes to leave at least: without it 1024, or 15 % of those used where that is more. There is one for each 16 KiB anyway. */
   readonly inodesFree?: number;
-  /** 0 for none, otherwise at least 4 MiB. Without it what mke2fs takes for the size, but not more than 64 MiB. */
+  /** 0 for none, otherwise 4 MiB to 1 GiB. Without it what mke2fs takes for the size, but not more than 64 MiB. */
   readonly journalBytes?: number;
 }
 
@@ -50,6 +50,7 @@ export interface Ext4Plan {
   readonly usage: {
     readonly sizeBytes: number;
     readonly usedBytes: number;
+    /** For root; one percent of the size is kept from everybody else. */
     readonly freeBytes: number;
     readonly inodes: number;
     readonly freeInodes: number;
@@ -72,6 +73,9 @@ const BLOCKS_PER_INODE = 16384 / BLOCK;
 const LOST_AND_FOUND_BLOCKS = 4;
 const LEAST_JOURNAL_BLOCKS = 1024;
 const MAXIMUM_BLOCKS = 2 ** 32 - 1;
+const MAXIMUM_CHOSEN_BYTES = 2 ** 43;
+const MAXIMUM_JOURNAL_BYTES = 2 ** 30;
+const MAXIMUM_FREE_INODES = 2 ** 30;
 const MAXIMUM_LABEL_BYTES = 16;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 /** `ext2fs_default_journal_size`: below so many blocks a journal of so many. Above the last it stays at 64 MiB. */
@@ -137,13 +141,16 @@ function placed(tree: Tree, contentBlocks: readonly number[], options: Ext4Optio
         : Math.ceil(options.journalBytes / BLOCK),
   };
   const contents = contentBlocks.reduce((sum, count) => sum + count, 0) * BLOCK;
+  const free = options.freeBytes ?? Math.max(LEAST_FREE_BYTES, contents * FREE_PART);
+  if (contents + free > MAXIMUM_CHOSEN_BYTES)
+    throw refused(options, `${contents} bytes of contents and ${free} of room are more than 8 TiB`);
   if (options.sizeBytes === undefined) {
-    const free = options.freeBytes ?? Math.max(LEAST_FREE_BYTES, contents * FREE_PART);
     return smallestSize(wish, Math.ceil(free / BLOCK));
   }
   const places = placeIn(wish, options.sizeBytes / BLOCK);
   if (typeof places !== "number") return places;
-  const needed = smallestSize(wish, 0).geometry.blocks * BLOCK;
+  // From its own size on: below 8 MiB there would be no journal, and so less to hold.
+  const needed = smallestSize(wish, 0, options.sizeBytes / BLOCK).geometry.blocks * BLOCK;
   throw new Problem({
     code: "E_EXT4_TOO_SMALL",
     message: `planning the ext4 file system ${JSON.stringify(options.label)}: its contents do not fit into its size`,
@@ -306,9 +313,12 @@ function checkedOptions(options: Ext4Options): Checked {
   const { sizeBytes, journalBytes } = options;
   if (sizeBytes !== undefined && (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0 || sizeBytes % BLOCK !== 0))
     throw refused(options, `its size is a whole number of blocks of ${BLOCK} bytes, not ${sizeBytes}`);
+  if (options.timeSeconds > LATEST_SECONDS) throw refused(options, `timeSeconds is at most ${LATEST_SECONDS}`);
   if (sizeBytes !== undefined && sizeBytes > MAXIMUM_BLOCKS * BLOCK) throw refused(options, "its size is at most 16 TiB");
-  if (journalBytes !== undefined && journalBytes !== 0 && journalBytes < LEAST_JOURNAL_BLOCKS * BLOCK)
-    throw refused(options, `a journal has at least ${LEAST_JOURNAL_BLOCKS * BLOCK} bytes; 0 is none`);
+  const least = LEAST_JOURNAL_BLOCKS * BLOCK;
+  if (journalBytes !== undefined && journalBytes !== 0 && (journalBytes < least || journalBytes > MAXIMUM_JOURNAL_BYTES))
+    throw refused(options, `a journal has ${least} to ${MAXIMUM_JOURNAL_BYTES} bytes; 0 is none`);
+  if ((options.inodesFree ?? 0) > MAXIMUM_FREE_INODES) throw refused(options, `inodesFree is at most ${MAXIMUM_FREE_INODES}`);
   return { label, uuid: uuidBytes(options, "uuid"), hashSeed: uuidBytes(options, "hashSeed") };
 }
 

@@ -97,7 +97,7 @@ function daemonBody(name: string, { user, restart, environment }: ServiceSpec, c
   const options = [
     "-c",
     ...(restart === "always" ? ["-r", "-R", "1"] : []),
-    ...["-P", '"$pidfile"', "-t", name, "-S", "-T", name],
+    `-P "$pidfile" -t ${name} -S -T ${name}`,
     ...(user === "root" ? [] : ["-u", user]),
   ];
   const run = [...(restart === "on-failure" ? ["/etc/garth/on-failure"] : []), ...command];
