@@ -8,7 +8,7 @@
  * bhyve leaves the machine in the kernel after any end, so bhyvectl(8) destroys it before and after. Status 0 is a guest that
  * rebooted: never a pass.
  *
- * Limits: amd64 only. Forwarded ports need libslirp (FreeBSD 14.1 and later) and numbers: bhyve chooses none. A snapshot is a
+ * Limits: amd64 only. Forwarded ports need the port net/libslirp, and numbers: bhyve chooses none. A snapshot is a
  * copy, cheap where cp(1) clones blocks. There are no SMBIOS strings for credentials and no picture of the screen.
  */
 import { shellQuote } from "../host/index.ts";
@@ -124,7 +124,7 @@ export function planBhyve(spec: MachineSpec, facts: BhyveFacts): BhyvePlan {
   const variables = `${facts.directory}/variables.fd`;
   const argv = [
     "bhyve",
-    // ACPI tables, yield on HLT, leave on PAUSE, no fault for unknown MSRs, RTC in UTC.
+    // ACPI tables (always there since FreeBSD 15, which ignores -A), yield on HLT, leave on PAUSE, no fault for unknown MSRs, RTC in UTC.
     "-A",
     "-H",
     "-P",
