@@ -7,8 +7,7 @@
 import type { BesideHasher } from "./types.ts";
 
 const PROGRAM = `
-  const { createHash } = require("node:crypto");
-  const hash = createHash("sha256");
+  const hash = new Bun.CryptoHasher("sha256");
   self.onmessage = ({ data }) => {
     if (data === null) return self.postMessage(hash.digest("hex"));
     hash.update(data);

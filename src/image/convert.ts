@@ -37,8 +37,8 @@ export async function convertImage(host: Host, request: ConvertRequest): Promise
   }
   const { sizeBytes } = host.files.lstat(from);
   const plan = planContainer(host, request, sizeBytes);
-  const { sha256 } = await writeBlocks(host, plan, to, { locate: () => from, ...(signal && { signal }) });
-  return { sizeBytes: plan.sizeBytes, sha256 };
+  const { digests } = await writeBlocks(host, plan, to, { locate: () => from, ...(signal && { signal }) });
+  return { sizeBytes: plan.sizeBytes, sha256: digests[0] ?? "" };
 }
 
 function planContainer(host: Host, { from, container, seed }: ConvertRequest, sizeBytes: number) {

@@ -60,5 +60,5 @@ function judged(good: boolean, text: string): Pick<ImageCheck, "good" | "said"> 
 async function cutOut(host: Host, file: string, { firstByte, sizeBytes }: InspectedPartition, to: string, diskBytes: number): Promise<void> {
   const size = Math.min(sizeBytes, diskBytes - firstByte);
   const image = { sizeBytes: size, pieces: [{ at: 0, kind: "file", file, offset: firstByte, sizeBytes: size } as const] };
-  await writeBlocks(host, image, to, { locate: (name) => name });
+  await writeBlocks(host, image, to, { locate: (name) => name, digests: [] });
 }

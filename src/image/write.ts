@@ -1,10 +1,10 @@
 /**
- * Carries a block image out in one pass: pieces in order into a file, its SHA-256 beside.
+ * Carries a block image out in one pass: pieces in order into a file, its digests beside.
  *
- *     window ──filled from files and bytes──► hashed on another thread, written on another ──► next window
+ *     window ──filled from files and bytes──► hashed on other threads, written on another ──► next window
  *
  * What no piece covers stays a hole of the file, and is hashed as the zeros it reads as. Three windows go around, so that reading,
- * hashing and writing overlap.
+ * hashing and writing overlap. A digest may be of more than the file: of an archive that holds it, whose bytes around it are given.
  */
 import { Problem } from "../base/index.ts";
 import type { BlockImage, Piece } from "../formats/index.ts";
@@ -16,37 +16,56 @@ const WINDOWS = 3;
 export interface WriteOptions {
   /** Where the content that the pieces call `file` lies on this host. */
   readonly locate: (file: string) => string;
+  /** Bytes before and after the file, for each digest that is wanted. Default: one, of the file alone. */
+  readonly digests?: readonly Framing[];
   readonly signal?: AbortSignal;
 }
 
+export interface Framing {
+  readonly before: Uint8Array;
+  readonly after: Uint8Array;
+}
+
+export const BARE: Framing = { before: new Uint8Array(0), after: new Uint8Array(0) };
+
 export interface Written {
-  readonly sha256: string;
+  /** SHA-256, one for each framing. */
+  readonly digests: readonly string[];
   /** Bytes that were written: the image less its holes. */
   readonly writtenBytes: number;
 }
 
 /** `file` must not be there; when this throws it is gone again. @throws Problem E_IMAGE_SOURCE, E_NO_SPACE, E_INTERRUPTED */
 export async function writeBlocks(host: Host, image: BlockImage, file: string, options: WriteOptions): Promise<Written> {
-  const hasher = host.hashBeside();
+  const framings = options.digests ?? [BARE];
+  const hashers = framings.map(() => host.hashBeside());
   let descriptor: number | undefined;
   try {
     descriptor = host.files.open(file, "wx", 0o644);
     host.files.truncate(descriptor, image.sizeBytes);
-    const writtenBytes = await pass(host, image, { descriptor, hasher, options });
-    return { sha256: await hasher.digest(), writtenBytes };
+    await Promise.all(hashers.map((hasher, index) => hasher.update(shared(framings[index]?.before))));
+    const writtenBytes = await pass(host, image, { descriptor, hashers, options });
+    await Promise.all(hashers.map((hasher, index) => hasher.update(shared(framings[index]?.after))));
+    return { digests: await Promise.all(hashers.map((hasher) => hasher.digest())), writtenBytes };
   } catch (error) {
     if (host.files.exists(file)) host.files.unlink(file);
     if (isErrno(error, "ENOSPC", "EDQUOT")) throw noSpace(file, image.sizeBytes, error);
     throw error;
   } finally {
     if (descriptor !== undefined) host.files.close(descriptor);
-    hasher.close();
+    for (const hasher of hashers) hasher.close();
   }
+}
+
+function shared(bytes: Uint8Array = new Uint8Array(0)): Uint8Array<SharedArrayBuffer> {
+  const copy = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  copy.set(bytes);
+  return copy;
 }
 
 interface Writing {
   readonly descriptor: number;
-  readonly hasher: BesideHasher;
+  readonly hashers: readonly BesideHasher[];
   readonly options: WriteOptions;
 }
 
@@ -56,19 +75,23 @@ interface Window {
   done: Promise<unknown>;
 }
 
-async function pass(host: Host, image: BlockImage, { descriptor, hasher, options }: Writing): Promise<number> {
+async function pass(host: Host, image: BlockImage, { descriptor, hashers, options }: Writing): Promise<number> {
   const windows = Array.from({ length: WINDOWS }, (): Window => ({ bytes: new Uint8Array(new SharedArrayBuffer(WINDOW_BYTES)), done: Promise.resolve() }));
   const zeros = new Uint8Array(new SharedArrayBuffer(WINDOW_BYTES));
   const reader = new PieceReader(host, image.pieces, options.locate);
-  // One after the other: a digest knows one order.
-  let hashed: Promise<unknown> = Promise.resolve();
+  // One after the other: a digest knows one order. Each thread goes at its own pace.
+  const chains: Promise<unknown>[] = hashers.map(() => Promise.resolve());
+  const hash = (bytes: Uint8Array<SharedArrayBuffer>): Promise<unknown> => {
+    for (const [index, hasher] of hashers.entries()) chains[index] = chains[index]?.then(() => hasher.update(bytes)) ?? Promise.resolve();
+    return Promise.all(chains);
+  };
   let writtenBytes = 0;
   try {
     for (let at = 0, turn = 0; at < image.sizeBytes; at += WINDOW_BYTES) {
       options.signal?.throwIfAborted();
       const length = Math.min(WINDOW_BYTES, image.sizeBytes - at);
       if (!reader.touches(at + length)) {
-        hashed = hashed.then(() => hasher.update(zeros.subarray(0, length)));
+        hash(zeros.subarray(0, length)).catch(() => undefined);
         continue;
       }
       const window = windows[turn++ % WINDOWS];
@@ -76,17 +99,17 @@ async function pass(host: Host, image: BlockImage, { descriptor, hasher, options
       await window.done;
       const view = window.bytes.subarray(0, length);
       const spans = reader.fill(view, at);
-      hashed = hashed.then(() => hasher.update(view));
+      const hashed = hash(view);
       const writes = spans.map(({ from, to }) => host.files.writeBeside(descriptor, view.subarray(from, to), at + from));
       writtenBytes += spans.reduce((sum, { from, to }) => sum + to - from, 0);
       window.done = Promise.all([hashed, ...writes]);
       // It is awaited when the window is wanted again; until then nobody else may be told of it.
       window.done.catch(() => undefined);
     }
-    await Promise.all([hashed, ...windows.map(({ done }) => done)]);
+    await Promise.all([...chains, ...windows.map(({ done }) => done)]);
     return writtenBytes;
   } finally {
-    await Promise.allSettled([hashed, ...windows.map(({ done }) => done)]);
+    await Promise.allSettled([...chains, ...windows.map(({ done }) => done)]);
     reader.close();
   }
 }

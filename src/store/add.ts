@@ -224,6 +224,27 @@ export async function addFixed(
   }
 }
 
+export interface WrittenDigests {
+  readonly sha256: string;
+  readonly narSha256: string;
+  readonly narSizeBytes: number;
+}
+
+/** A plain file in scratch that its writer digested on the way: reading it again would take longer than writing it did. */
+export async function addWritten(
+  context: StoreContext,
+  committer: Committer,
+  physical: string,
+  name: string,
+  { sha256: flatSha256, narSha256, narSizeBytes }: WrittenDigests,
+): Promise<StoreItem> {
+  const entries = walk(context.files, physical);
+  formOf(entries, "flat", physical);
+  canonicalise(context.host, entries, !context.host.isRoot);
+  const digests = { flatSha256, narSha256, narSizeBytes };
+  return await settle(context, committer, { ...digests, path: nameOf(digests, name), from: physical, references: [], deriver: undefined });
+}
+
 /** Without root, a tree may hold directories and files that shut out their own owner. */
 export function unlocking(context: StoreContext): NonNullable<Parameters<typeof walk>[2]> {
   if (context.host.isRoot) return {};

@@ -2,7 +2,7 @@ import { hashPart, Problem } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import { isErrno } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
-import { add, addFixed, addTexts, pathOf } from "./add.ts";
+import { add, addFixed, addTexts, addWritten, pathOf } from "./add.ts";
 import { adoptTrees } from "./adopt.ts";
 import { committer } from "./commit.ts";
 import { physicalOf, type StoreContext } from "./context.ts";
@@ -105,6 +105,7 @@ export function openStore(options: OpenStoreOptions): Store {
     addText: (name, text, references) => single(addTexts(context, [{ name, text, references }])),
     addTexts: (items) => addTexts(context, items),
     addFixed: (physical, name, expected) => addFixed(context, commits, physical, name, expected),
+    addWritten: (physical, name, digests) => addWritten(context, commits, physical, name, digests),
     register: (registration) => register(context, commits, registration),
     adopt: (trees) => adoptTrees(context, commits, trees),
     examine: (registration) => examine(context, registration),

@@ -129,6 +129,15 @@ export interface Store {
     name: string,
     expected: { readonly form: "flat" | "tree"; readonly sha256: string },
   ): Promise<StoreItem>;
+  /**
+   * Moves a plain file in that the caller wrote in `temporaryDirectory` and digested while it did: of the bytes as they are, and of
+   * their NAR. For large files, where reading them again would take as long as making them.
+   */
+  addWritten(
+    physical: string,
+    name: string,
+    digests: { readonly sha256: string; readonly narSha256: string; readonly narSizeBytes: number },
+  ): Promise<StoreItem>;
   /** Scan, canonicalise, hash, rewrite, move and register what a build made. Concurrent calls share their fsyncs. */
   register(registration: Registration): Promise<Readonly<Record<string, StoreItem>>>;
   /**

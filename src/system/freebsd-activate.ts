@@ -92,13 +92,20 @@ stale=no
 [ -e "$root/etc/pwd.db" ] && [ -e "$root/etc/spwd.db" ] || stale=yes
 if [ "$old" != "$system" ]; then
 	stale=yes
-	below "$item/etc" -type d | while IFS= read -r name; do mkdir -p "$root/etc/$name" || exit; done || exit
-	below "$item/etc" ! -type d | while IFS= read -r name; do put "$name" || exit; done || exit
+	# What only the system before had goes first: a directory of it may be a file now.
 	if [ -n "$old" ] && [ -d "$root$old/etc" ]; then
 		below "$root$old/etc" ! -type d | while IFS= read -r name; do
 			[ -e "$item/etc/$name" ] || [ -h "$item/etc/$name" ] || rm -f "$root/etc/$name"
 		done
+		below "$root$old/etc" -type d | sort -r | while IFS= read -r name; do
+			[ -d "$item/etc/$name" ] || rmdir "$root/etc/$name" 2>/dev/null
+		done
 	fi
+	below "$item/etc" -type d | sort | while IFS= read -r name; do
+		[ ! -f "$root/etc/$name" ] || rm -f "$root/etc/$name"
+		mkdir -p "$root/etc/$name" || exit
+	done || exit
+	below "$item/etc" ! -type d | while IFS= read -r name; do put "$name" || exit; done || exit
 	# What is the same in both may be somebody else's now.
 	cat "$item/${ETC_OWNERS}" "$root$old/${ETC_OWNERS}" 2>/dev/null | while read -r _ _ _ name; do
 		[ ! -e "$item/etc/$name" ] || [ -h "$root/etc/$name" ] || attributes "$name" "$root/etc/$name"
@@ -137,10 +144,16 @@ password() {
 `.split("\n");
 
 const DATABASES = `if [ "$stale" = yes ]; then
-	pwd_mkdb -p -d "$root/etc" "$root/etc/master.passwd" || say "pwd_mkdb failed; accounts are those of the last time"
+	pwd_mkdb -p -d "$root/etc" "$root/etc/master.passwd" || {
+		say "pwd_mkdb failed; accounts are those of the last time"
+		stale=still
+	}
 	[ ! -e "$root/etc/login.conf" ] || cap_mkdb "$root/etc/login.conf" || say "cap_mkdb failed; login.conf is read as text"
 fi
-if [ "$old" != "$system" ]; then
+if [ "$stale" = still ]; then
+	# The next run tries again.
+	rm -f "$stamp"
+elif [ "$old" != "$system" ]; then
 	echo "$system" >"$stamp.garth" && mv -f "$stamp.garth" "$stamp" || exit
 fi
 link=$root/run/current-system
@@ -167,6 +180,7 @@ keys() {
 		say "$directory is a link, or has one: no keys are put there"
 		return 0
 	fi
+	! printf '%s\\n' "$@" | cmp -s - "$directory/authorized_keys" || return 0
 	mkdir -p "$directory" && chmod 0700 "$directory" || return
 	rm -f "$directory/authorized_keys.garth"
 	(umask 077 && printf '%s\\n' "$@" >"$directory/authorized_keys.garth") &&

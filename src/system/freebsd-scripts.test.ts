@@ -1,0 +1,250 @@
+/** The scripts of a FreeBSD system, run: by /bin/sh, with stand-ins for the tools that only FreeBSD has. */
+import { afterAll, beforeEach, describe, expect, test } from "bun:test";
+import { spawn, spawnSync } from "node:child_process";
+import fs from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { planFreebsd } from "./freebsd.ts";
+import { SAMPLE, SAMPLE_COMPOSITION, SAMPLE_PROFILE } from "./freebsd-sample.ts";
+import type { PlannedTree, SystemSpec } from "./types.ts";
+
+const scratch = fs.mkdtempSync(join(tmpdir(), "garth-rc-"));
+afterAll(() => fs.rmSync(scratch, { recursive: true, force: true }));
+fs.chmodSync(scratch, 0o755);
+
+const plan = (more: Partial<SystemSpec> = {}): PlannedTree =>
+  planFreebsd({ ...SAMPLE_COMPOSITION, spec: { ...SAMPLE, ...more } }, SAMPLE_PROFILE).tree;
+
+const textOf = (tree: PlannedTree, path: string): string => {
+  const entry = tree.get(path);
+  if (entry?.type !== "file" || entry.content.kind !== "text") throw new Error(`${path} is no text`);
+  return entry.content.text;
+};
+
+const write = (path: string, text: string, mode = 0o755): void => {
+  fs.mkdirSync(dirname(path), { recursive: true });
+  fs.writeFileSync(path, text);
+  fs.chmodSync(path, mode);
+};
+
+let root = "";
+let bin = "";
+beforeEach(() => {
+  root = fs.mkdtempSync(join(scratch, "root-"));
+  fs.chmodSync(root, 0o755);
+  bin = join(root, "stand-ins");
+  fs.mkdirSync(bin);
+});
+const read = (path: string): string => fs.readFileSync(join(root, path), "utf8");
+const here = (path: string): boolean => fs.existsSync(join(root, path));
+const standIn = (name: string, text: string): void => write(join(bin, name), `#!/bin/sh\n${text}`);
+
+describe("shellcheck", () => {
+  const tree = plan();
+  const scripts = [...tree].flatMap(([path, entry]) =>
+    entry.type === "file" && entry.content.kind === "text" && entry.executable ? [path] : [],
+  );
+  test("there are scripts", () => expect(scripts.length).toBe(9));
+  for (const path of scripts) {
+    test(path, () => {
+      // rc.subr(8) is FreeBSD's and reads the variables; words of a declaration are taken as they are.
+      const left = path.includes("rc.d/") ? ["-e", "SC1091,SC2034,SC2016"] : [];
+      const checked = spawnSync("shellcheck", ["-s", "sh", ...left, "-"], { input: textOf(tree, path), encoding: "utf8" });
+      expect(checked.stdout).toBe("");
+      expect(checked.status).toBe(0);
+    });
+  }
+});
+
+/** The text with every path of FreeBSD's that it names below the root, and the stand-ins before other programs. */
+const rooted = (text: string): string =>
+  text
+    .replaceAll(
+      /(?<=^|[\s"=>])\/(?:etc|var|run|data|dev\/console|usr\/sbin|usr\/local\/bin)(?=[/\s"'])|(?<=[\s>])\/dev\/console/gm,
+      (path) => `${root}${path}`,
+    )
+    .replaceAll(`${root}/usr/sbin`, bin)
+    .replaceAll("'/data", `'${root}/data`)
+    .replaceAll("PATH=/sbin", `PATH=${bin}:/sbin`);
+
+describe("scripts of rc.d", () => {
+  const service = (
+    path: string,
+    argument: string,
+    tree = plan(),
+  ): { readonly status: number | null; readonly stdout: string } => {
+    write(join(root, "script"), rooted(textOf(tree, path)));
+    return spawnSync("/bin/sh", [join(root, "script"), argument], { encoding: "utf8", cwd: "/" });
+  };
+  beforeEach(() => {
+    fs.mkdirSync(join(root, "dev"));
+    // What of rc.subr(8) is used: rcvar, precmd, cmd, and directives that a script does not know.
+    write(
+      join(root, "etc/rc.subr"),
+      `load_rc_config() { for variable in sshd migrate web_server queue; do eval "\${variable}_enable=YES"; done; }
+run_rc_command() {
+	directive=\${1#one}
+	case " start stop $extra_commands \${pidfile:+status} " in *" $directive "*) ;; *) echo "$0: unknown directive '$directive'."; return 1 ;; esac
+	eval "precmd=\\\${\${directive}_precmd:-:} cmd=\\\${\${directive}_cmd:-}"
+	[ "$1" != "$directive" ] || [ -z "\${rcvar:-}" ] || { eval "enabled=\\$$rcvar"; [ "$enabled" = YES ] || return 0; }
+	eval "$precmd" && eval "$cmd"
+}
+`,
+    );
+    // daemon(8): its options and what it runs are written down; the program runs at once.
+    standIn(
+      "daemon",
+      `options=
+while getopts cfrR:P:t:ST:u: option; do options="$options \${option}\${OPTARG:+=$OPTARG}"; done
+shift $((OPTIND - 1))
+echo "$options" >${root}/daemon
+exec "$@"
+`,
+    );
+    // chroot(8) of FreeBSD, by the numbers that it is given and no others.
+    standIn(
+      "chroot",
+      `while getopts u:g:G: option; do
+	case $option in u) user=$OPTARG ;; g) group=$OPTARG ;; G) groups=$OPTARG ;; esac
+done
+shift $OPTIND
+exec setpriv --reuid="$user" --regid="$group" \${groups:+--groups="$groups"} "$@"
+`,
+    );
+    for (const name of ["web", "queue", "migrate"])
+      write(join(root, "usr/local/bin", name), `#!/bin/sh\nprintf '%s|' "$@"\necho "$PORT|$MOTTO|$(id -u):$(id -g):$(id -G)"\n`);
+  });
+
+  test("a service: prepared, then under daemon(8), so that it outlives rc(8); words as declared", () => {
+    const done = service("usr/local/etc/rc.d/web-server", "start");
+    expect(done.stdout).toStartWith(`Starting web_server.\n--greeting|it's $HOME|8080|say "hi"|`);
+    expect(read("daemon")).toBe(` c r R=1 P=${root}/var/run/web_server.pid t=web_server S T=web_server u=web\n`);
+    expect(here("data/web dir")).toBe(true);
+  });
+
+  test("a service that is not enabled is not started", () => {
+    const tree = plan();
+    write(
+      join(root, "script"),
+      rooted(textOf(tree, "usr/local/etc/rc.d/web-server")).replace("load_rc_config", "web_server_enable=NO #"),
+    );
+    expect(spawnSync("/bin/sh", [join(root, "script"), "start"], { encoding: "utf8" }).stdout).toBe("");
+  });
+
+  test("preparing that fails starts nothing", () => {
+    write(join(root, "data/web dir"), "in the way");
+    expect(service("usr/local/etc/rc.d/web-server", "start").status).not.toBe(0);
+    expect(here("daemon")).toBe(false);
+  });
+
+  test("a one-shot: as its user with its groups alone, without daemon(8), and marked when it ended well", () => {
+    expect(service("usr/local/etc/rc.d/migrate", "onestatus").status).toBe(1);
+    const done = service("usr/local/etc/rc.d/migrate", "start");
+    expect(done.stdout).toBe("Starting migrate.\n--to|last one|||8080:80:80 1001\n");
+    expect(here("daemon")).toBe(false);
+    expect(service("usr/local/etc/rc.d/migrate", "onestatus").status).toBe(0);
+  });
+
+  test("a one-shot that fails says so on the console and loses its mark", () => {
+    service("usr/local/etc/rc.d/migrate", "start");
+    write(join(root, "usr/local/bin/migrate"), "#!/bin/sh\nexit 7\n");
+    expect(service("usr/local/etc/rc.d/migrate", "start").status).toBe(1);
+    expect(read("dev/console")).toBe("garth: service migrate failed with status 7\n");
+    expect(service("usr/local/etc/rc.d/migrate", "onestatus").status).toBe(1);
+  });
+
+  test("the order: rcorder(8) reads it from comments", () => {
+    const tree = plan();
+    const order = (path: string): readonly string[] =>
+      textOf(tree, path).match(/^# (?:PROVIDE|REQUIRE|BEFORE|KEYWORD): .*$/gm) ?? [];
+    expect(order("usr/local/etc/rc.d/web-server")).toEqual([
+      "# PROVIDE: web_server",
+      "# REQUIRE: sshd migrate",
+      "# KEYWORD: shutdown",
+    ]);
+    expect(order("usr/local/etc/rc.d/migrate")).toEqual(["# PROVIDE: migrate", "# REQUIRE: LOGIN"]);
+    expect(order("usr/local/etc/rc.d/garth_before_nginx")).toEqual([
+      "# PROVIDE: garth_before_nginx",
+      "# REQUIRE: web_server",
+      "# BEFORE: nginx",
+    ]);
+    expect(order("usr/local/etc/rc.d/garth_ready")).toEqual([
+      "# PROVIDE: garth_ready",
+      "# REQUIRE: LOGIN sshd web_server migrate",
+    ]);
+    expect(order("etc/rc.d/garth_activate")).toEqual([
+      "# PROVIDE: garth_activate",
+      "# REQUIRE: mountcritlocal",
+      "# BEFORE: FILESYSTEMS",
+    ]);
+  });
+
+  test("the activation at the start: of the system that the loader says, or of the one there was", () => {
+    for (const name of ["loaded", "before"]) write(join(root, name, "activate"), `#!/bin/sh\necho "activated $1"\n`);
+    write(join(root, "var/lib/garth/ready"), "ready\n");
+    fs.mkdirSync(join(root, "run"));
+    fs.symlinkSync(join(root, "before"), join(root, "run/current-system"));
+    const start = (): string =>
+      spawnSync("/bin/sh", [join(root, "script"), "start"], { encoding: "utf8", env: { PATH: `${bin}:/usr/bin:/bin` } }).stdout;
+    write(join(root, "script"), rooted(textOf(plan(), "etc/rc.d/garth_activate")));
+    standIn("kenv", `[ "$2" = garth.system ] && echo ${root}/loaded\n`);
+    expect(start()).toBe(`activated ${root}/loaded\n`);
+    expect(here("var/lib/garth/ready")).toBe(false);
+    standIn("kenv", "exit 1\n");
+    expect(start()).toBe(`activated ${root}/before\n`);
+  });
+
+  test("ready: started beside rc(8), said when every service was reached", () => {
+    const tree = plan();
+    const system = join(root, "frx/store/1-system-sample");
+    fs.mkdirSync(join(root, "run"), { recursive: true });
+    fs.symlinkSync(system, join(root, "run/current-system"));
+    write(join(root, "etc/garth/ready"), rooted(textOf(tree, "etc/garth/ready")));
+    // Reached at the second look; of no status; without a listener at first.
+    standIn(
+      "service",
+      `echo "$1 $2" >>${root}/asked
+case $1 in
+sshd) [ "$(grep -c sshd ${root}/asked)" -gt 1 ] ;;
+migrate) echo "migrate: unknown directive 'status'."; exit 1 ;;
+esac
+`,
+    );
+    standIn("sockstat", `echo "$7" >>${root}/ports\n[ "$(wc -l <${root}/ports)" -lt 2 ] || echo "root sshd 1 tcp4 *:$7"\n`);
+    expect(service("usr/local/etc/rc.d/garth_ready", "start", tree).status).toBe(0);
+    expect(read("daemon")).toBe(" f t=garth_ready\n");
+    expect(read("asked")).toBe("sshd onestatus\nsshd onestatus\nweb-server onestatus\nmigrate onestatus\n");
+    expect(read("ports")).toBe("22\n22\n8080\n");
+    expect(read("var/lib/garth/ready")).toBe("ready\n");
+    expect(read("dev/console").trimEnd().split("\n")).toEqual([
+      `garth: run_current_system_target=${system}`,
+      `garth: pid1_command=${fs.readFileSync("/proc/1/comm", "utf8").trimEnd()}`,
+      "garth: sshd_status=running",
+      "garth: web_server_status=running",
+      "garth: migrate_status=running",
+      `garth: ready ${system}`,
+    ]);
+  });
+});
+
+describe("on-failure", () => {
+  test("runs a program again until it ends well", () => {
+    write(join(root, "on-failure"), textOf(plan(), "etc/garth/on-failure"));
+    write(join(root, "program"), `#!/bin/sh\necho "$1" >>${root}/runs\n[ "$(wc -l <${root}/runs)" -gt 1 ]\n`);
+    expect(spawnSync(join(root, "on-failure"), [join(root, "program"), "a b"]).status).toBe(0);
+    expect(read("runs")).toBe("a b\na b\n");
+  });
+
+  test("hands on the signal, waits for the end, and does not run it again", async () => {
+    write(join(root, "on-failure"), textOf(plan(), "etc/garth/on-failure"));
+    write(join(root, "program"), `#!/bin/sh\ntrap 'echo told; exit 3' TERM\necho up\nwhile :; do sleep 0.05; done\n`);
+    const running = spawn(join(root, "on-failure"), [join(root, "program")], { stdio: ["ignore", "pipe", "inherit"] });
+    const ended = new Promise<number | null>((resolve) => running.on("exit", resolve));
+    let said = "";
+    for await (const chunk of running.stdout) {
+      said += String(chunk);
+      if (said === "up\n") running.kill("SIGTERM");
+    }
+    expect([said, await ended]).toEqual(["up\ntold\n", 3]);
+  });
+});
