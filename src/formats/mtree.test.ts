@@ -42,7 +42,7 @@ describe("writing", () => {
 ./a\\040b/\\043\\075\\052\\134\\303\\266 type=link mode=0777 uname=root gname=wheel link=x\\040y\\012
 ./e type=file size=0 sha256digest=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 time=1700000000.0 nlink=2 flags=schg,uarch
 ./null type=char mode=0000 flags=none device=native,1,3
-./etc/rc.conf type=file contents=/tmp/rc\\040conf
+./etc/rc.conf type=file contents='/tmp/rc conf'
 `);
   });
 });
@@ -183,7 +183,7 @@ test("what is written is read back", () => {
         type: fc.constant("file" as const),
         sizeBytes: fc.maxSafeNat(),
         sha256: word.map((seed) => sha256(seed)),
-        contents: word,
+        contents: fc.stringMatching(/^\/[a-z?*=[ \]]{1,8}\/x$/),
         ...common,
       },
       { requiredKeys: ["path", "type"] },
@@ -292,6 +292,14 @@ describe("libarchive", () => {
     ]);
     expect(bsdtar("-tvf", file)).toMatch(/_dhcp +wheel +1 .*named/);
   });
+});
+
+test("a file that makefs cannot be told of is refused", () => {
+  for (const contents of ["/a#b", "/it's", '/"', "/a\\b", "/a\nb"])
+    expect(thrownProblem(() => renderMtree([{ path: "a", type: "file", contents }])).code).toBe("E_BAD_MTREE");
+  const plain = { path: "a", type: "file", contents: "/frx/store/a?=*[ö]/x" } as const;
+  expect(renderMtree([plain])).toBe("#mtree\n./a type=file contents=/frx/store/a?=*[ö]/x\n");
+  expect(parseMtree(renderMtree([plain]), "x")).toEqual([plain]);
 });
 
 test("blanks for fstab(5)", () => expect(visText("/mnt/a b\tc")).toBe("/mnt/a\\040b\\011c"));

@@ -9,7 +9,7 @@
  *
  * Read in that form and in the one `mtree -c` writes, where names are relative to the directory above and `..` leaves it, with
  * `/set`, `/unset`, comments, and lines that a backslash continues. Characters that would end a word are `\` and three octal digits,
- * as vis(3) writes them; its other forms are read. Keywords that are known and not kept (`cksum`, `inode`, `tags`, ...) are read over.
+ * as vis(3) writes them; its other forms are read. `contents`, which is makefs' own, has other rules. Keywords that are known and not kept (`cksum`, `inode`, `tags`, ...) are read over.
  */
 import { isSha256, Problem } from "../base/index.ts";
 
@@ -72,14 +72,29 @@ function renderEntry(entry: MtreeEntry): string {
   sayText("gname", entry.gname);
   say("size", entry.sizeBytes);
   say("sha256digest", entry.sha256);
-  // makefs takes a time only with its nanoseconds, and only none of them.
+  // Seconds and nanoseconds, as mtree -c writes them.
   say("time", entry.timeSeconds === undefined ? undefined : `${entry.timeSeconds}.0`);
   say("nlink", entry.nlink);
   say("flags", entry.flags === undefined ? undefined : entry.flags.join(",") || "none");
   say("device", entry.device === undefined ? undefined : `native,${entry.device.major},${entry.device.minor}`);
-  sayText("contents", entry.contents);
+  say("contents", entry.contents === undefined ? undefined : contentsText(entry.contents));
   sayText("link", entry.link);
   return words.join(" ");
+}
+
+/**
+ * makefs reads this one keyword without vis(3): as it stands, or between quotes, and a `#` begins a comment all the same.
+ *
+ * @throws Problem E_BAD_MTREE for a path that it cannot be told
+ */
+function contentsText(path: string): string {
+  if (/^[^\s#'"`\\]+$/u.test(path)) return path;
+  if (/^[^#'"`\\\n\0]+$/u.test(path)) return `'${path}'`;
+  throw new Problem({
+    code: "E_BAD_MTREE",
+    message: `writing an mtree: makefs(8) has no way to name the file ${JSON.stringify(path)}`,
+    hint: "a path of contents= can have no #, no quotes and no backslash",
+  });
 }
 
 /**
@@ -112,7 +127,7 @@ function* logicalLines(text: string): Generator<{ readonly line: number; readonl
       held += `${raw.slice(0, -1)} `;
       continue;
     }
-    const words = (held + raw).split(/[ \t\r]+/).filter((word) => word !== "");
+    const words = (held + raw).match(/(?:\bcontents='[^']*'|[^ \t\r])+/g) ?? [];
     held = "";
     const comment = words.findIndex((word) => word.startsWith("#"));
     const kept = comment < 0 ? words : words.slice(0, comment);
@@ -211,8 +226,10 @@ class Reader {
           break;
         case "uname":
         case "gname":
-        case "contents":
           entry[keyword] = this.#unvis(value);
+          break;
+        case "contents":
+          entry.contents = value.replace(/^'(.*)'$/, "$1");
           break;
         case "link":
           if (entry.type === "link") entry.link = this.#unvis(value);

@@ -12,7 +12,7 @@ export const LOADER_LOCAL = "boot/loader.conf.local";
 /** Scripts of the system item, beside those that packages bring. */
 export const RC_DIRECTORY = "usr/local/etc/rc.d";
 
-/** Of kenv(1), including the byte that ends it: the kernel leaves out what is longer. */
+/** Of kenv(2), including the byte that ends it: what is longer is cut off. */
 const KENV_BYTES = 128;
 
 /** @throws Problem E_SYSTEM_INVALID for a value that the loader cannot read or must not have */
@@ -39,8 +39,9 @@ export function renderLoaderConf(spec: SystemSpec): string {
         `the EFI loader crashes when it is ${value}`,
         'set "vfs.root.mountfrom" to "ufs:/dev/md0" instead',
       );
-    if (/["\\\n]/.test(value))
-      throw invalid(spec, field, "loader.conf(5) has no way to write a quote, a backslash or a line break");
+    // What the loader's expression for a value takes, in each of its languages.
+    if (!/^[ !#-[\]-~]*$/.test(value))
+      throw invalid(spec, field, "a value is of printable ASCII, without quotes and backslashes");
     settings.set(name, value);
   }
   const lines = [...settings].map(([name, value]) => `${name}="${value}"\n`);

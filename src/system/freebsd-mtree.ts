@@ -1,57 +1,41 @@
 /** The manifest of a root file system, from which makefs(8) of FreeBSD makes one without the tree, and without root. Pure. */
-import { type FileSystemEntry, type MtreeEntry, renderMtree } from "../formats/index.ts";
+import { contentBytes, type FileSystemEntry, type MtreeEntry, renderMtree } from "../formats/index.ts";
 
 /**
  * mtree(5) with `contents=` where a file's bytes are, as `fileOf` says; where it says nothing makefs looks at the path of the entry.
  * A hard link is a second entry with the contents of the first: makefs joins what is one file on the machine that it runs on.
+ *
+ * @throws Problem E_BAD_MTREE for contents whose path makefs cannot be told; Error for devices and fifos, which it does not know
  */
 export function renderRootMtree(
   entries: readonly FileSystemEntry[],
   fileOf: (entry: FileSystemEntry & { readonly type: "file" }) => string | undefined = namedFile,
 ): string {
   const files = new Map(entries.flatMap((entry) => (entry.type === "file" ? [[entry.path, entry] as const] : [])));
-  const links = new Map<string, number>();
-  for (const entry of entries) if (entry.type === "hardlink") links.set(entry.target, (links.get(entry.target) ?? 1) + 1);
-
   const asFile = (entry: FileSystemEntry & { readonly type: "file" }, path: string): MtreeEntry => {
+    const { mode, uid, gid, timeSeconds, content } = entry;
+    const sizeBytes = contentBytes(content);
     const contents = fileOf(entry);
-    const nlink = links.get(entry.path);
-    return {
-      path,
-      type: "file",
-      mode: entry.mode,
-      uid: entry.uid,
-      gid: entry.gid,
-      sizeBytes: entry.content.kind === "bytes" ? entry.content.bytes.length : entry.content.sizeBytes,
-      timeSeconds: entry.timeSeconds,
-      ...(nlink === undefined ? {} : { nlink }),
-      ...(contents === undefined ? {} : { contents }),
-    };
+    const about = { path, type: "file", mode, uid, gid, sizeBytes, timeSeconds } as const;
+    return contents === undefined ? about : { ...about, contents };
   };
   const lines = entries.map((entry): MtreeEntry => {
     const { path, mode, uid, gid, timeSeconds } = entry;
-    const common = { path, mode, uid, gid, timeSeconds };
+    const about = { path, mode, uid, gid, timeSeconds };
     switch (entry.type) {
       case "directory":
-        return { ...common, type: "dir" };
+        return { ...about, type: "dir" };
       case "file":
         return asFile(entry, path);
       case "symlink":
-        return { ...common, type: "link", link: entry.target };
+        return { ...about, type: "link", link: entry.target };
       case "hardlink": {
         const target = files.get(entry.target);
-        if (target === undefined) throw new Error(`${path} is a hard link to ${entry.target}, which is no file before it`);
+        if (target === undefined) throw new Error(`${path} is a hard link to ${entry.target}, which is no file`);
         return asFile(target, path);
       }
-      case "character":
-      case "block":
-        return {
-          ...common,
-          type: entry.type === "block" ? "block" : "char",
-          device: { major: entry.major, minor: entry.minor },
-        };
-      case "fifo":
-        return { ...common, type: "fifo" };
+      default:
+        throw new Error(`${path} is a ${entry.type}, which makefs makes none of`);
     }
   });
   // makefs wants the root first.

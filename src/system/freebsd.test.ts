@@ -40,6 +40,7 @@ describe("loader.conf", () => {
     [{ currdev: "md0:" }, "currdev"],
     [{ rootdev: "/dev/md0" }, "rootdev"],
     [{ motto: 'a "b"' }, "motto"],
+    [{ motto: "größe" }, "motto"],
   ] as const) {
     test(`refuses ${JSON.stringify(settings)}`, () => {
       const problem = thrownProblem(() => renderLoaderConf({ ...SAMPLE, loaderSettings: settings }));
@@ -241,25 +242,31 @@ test("the manifest of a root for makefs", () => {
   const about = { uid: 0, gid: 0, timeSeconds: 1_700_000_000 };
   const text = renderRootMtree([
     { path: "bin", type: "directory", mode: 0o755, ...about },
-    { path: "bin/su", type: "file", mode: 0o4555, content: { kind: "file", file: "/frx/store/a b/su", sizeBytes: 12 }, ...about },
+    {
+      path: "bin/su",
+      type: "file",
+      mode: 0o4555,
+      content: { kind: "file", file: "/frx/store/a?=+/su", sizeBytes: 12 },
+      ...about,
+    },
     { path: "bin/do", type: "hardlink", target: "bin/su", mode: 0, ...about },
     { path: "lib", type: "symlink", mode: 0o777, target: "/run/current-system/profile/lib", ...about },
     { path: "etc/master.passwd", type: "file", mode: 0o600, content: { kind: "bytes", bytes: new Uint8Array(3) }, ...about },
-    { path: "null", type: "character", mode: 0o666, major: 1, minor: 3, ...about },
-    { path: "fifo", type: "fifo", mode: 0o600, ...about, uid: 8080, gid: 80 },
+    { path: "data", type: "directory", mode: 0o1770, ...about, uid: 8080, gid: 80 },
   ]);
   sameAsGolden("root.mtree", text);
   expect(parseMtree(text, "root.mtree").map(({ path, contents }) => [path, contents])).toEqual([
     ["", undefined],
     ["bin", undefined],
-    ["bin/su", "/frx/store/a b/su"],
-    ["bin/do", "/frx/store/a b/su"],
+    ["bin/su", "/frx/store/a?=+/su"],
+    ["bin/do", "/frx/store/a?=+/su"],
     ["lib", undefined],
     ["etc/master.passwd", undefined],
-    ["null", undefined],
-    ["fifo", undefined],
+    ["data", undefined],
   ]);
   const listed = spawnSync("bsdtar", ["--numeric-owner", "-tvf", "-"], { input: text, encoding: "utf8" });
   expect(listed.status).toBe(0);
-  expect(listed.stdout).toMatch(/^prw------- .* 8080 +80 .* \.\/fifo$/m);
+  expect(listed.stdout).toMatch(/^drwxrwx--T .* 8080 +80 .* \.\/data$/m);
+  const fifo = { path: "fifo", type: "fifo", mode: 0o600, ...about } as const;
+  expect(() => renderRootMtree([fifo])).toThrow("fifo is a fifo");
 });
