@@ -1,6 +1,9 @@
-/** The activation of a FreeBSD system, run by /bin/sh on a root of its own, with stand-ins for the tools that only FreeBSD has. */
+/**
+ * The activation of a FreeBSD system, run by /bin/sh on a root of its own, with stand-ins for the tools that only FreeBSD has; and what
+ * runs a service again when it failed.
+ */
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -14,6 +17,12 @@ fs.chmodSync(scratch, 0o755);
 
 const plan = (more: Partial<SystemSpec> = {}): PlannedTree =>
   planFreebsd({ ...SAMPLE_COMPOSITION, spec: { ...SAMPLE, ...more } }, SAMPLE_PROFILE).tree;
+
+const textOf = (tree: PlannedTree, path: string): string => {
+  const entry = tree.get(path);
+  if (entry?.type !== "file" || entry.content.kind !== "text") throw new Error(`${path} is no text`);
+  return entry.content.text;
+};
 
 const write = (path: string, text: string, mode = 0o755): void => {
   fs.mkdirSync(dirname(path), { recursive: true });
@@ -208,5 +217,27 @@ describe("activation", () => {
     fs.symlinkSync(join(root, "elsewhere"), join(root, "home/alice/.ssh"));
     expect(activate(system)).toMatchObject({ status: 0, stderr: expect.stringContaining("no keys are put there") });
     expect(read("elsewhere/authorized_keys")).toBe("mine\n");
+  });
+});
+
+describe("on-failure", () => {
+  test("runs a program again until it ends well", () => {
+    write(join(root, "on-failure"), textOf(plan(), "etc/garth/on-failure"));
+    write(join(root, "program"), `#!/bin/sh\necho "$1" >>${root}/runs\n[ "$(wc -l <${root}/runs)" -gt 1 ]\n`);
+    expect(spawnSync(join(root, "on-failure"), [join(root, "program"), "a b"]).status).toBe(0);
+    expect(read("runs")).toBe("a b\na b\n");
+  });
+
+  test("hands on the signal, waits for the end, and does not run it again", async () => {
+    write(join(root, "on-failure"), textOf(plan(), "etc/garth/on-failure"));
+    write(join(root, "program"), `#!/bin/sh\ntrap 'echo told; exit 3' TERM\necho up\nwhile :; do sleep 0.05; done\n`);
+    const running = spawn(join(root, "on-failure"), [join(root, "program")], { stdio: ["ignore", "pipe", "inherit"] });
+    const ended = new Promise<number | null>((resolve) => running.on("exit", resolve));
+    let said = "";
+    for await (const chunk of running.stdout) {
+      said += String(chunk);
+      if (said === "up\n") running.kill("SIGTERM");
+    }
+    expect([said, await ended]).toEqual(["up\ntold\n", 3]);
   });
 });

@@ -1,6 +1,6 @@
 /** The scripts of a FreeBSD system, run: by /bin/sh, with stand-ins for the tools that only FreeBSD has. */
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -224,27 +224,5 @@ esac
       "garth: migrate_status=running",
       `garth: ready ${system}`,
     ]);
-  });
-});
-
-describe("on-failure", () => {
-  test("runs a program again until it ends well", () => {
-    write(join(root, "on-failure"), textOf(plan(), "etc/garth/on-failure"));
-    write(join(root, "program"), `#!/bin/sh\necho "$1" >>${root}/runs\n[ "$(wc -l <${root}/runs)" -gt 1 ]\n`);
-    expect(spawnSync(join(root, "on-failure"), [join(root, "program"), "a b"]).status).toBe(0);
-    expect(read("runs")).toBe("a b\na b\n");
-  });
-
-  test("hands on the signal, waits for the end, and does not run it again", async () => {
-    write(join(root, "on-failure"), textOf(plan(), "etc/garth/on-failure"));
-    write(join(root, "program"), `#!/bin/sh\ntrap 'echo told; exit 3' TERM\necho up\nwhile :; do sleep 0.05; done\n`);
-    const running = spawn(join(root, "on-failure"), [join(root, "program")], { stdio: ["ignore", "pipe", "inherit"] });
-    const ended = new Promise<number | null>((resolve) => running.on("exit", resolve));
-    let said = "";
-    for await (const chunk of running.stdout) {
-      said += String(chunk);
-      if (said === "up\n") running.kill("SIGTERM");
-    }
-    expect([said, await ended]).toEqual(["up\ntold\n", 3]);
   });
 });
