@@ -1,12 +1,14 @@
 /**
- * GNU hello, from its source to a signed repository.
+ * GNU hello, from its source to a machine that has booted with it.
  *
  *     garth build examples/hello#hello      build it, in a sandbox
- *     garth ship examples/hello             build it, package it, publish the package
+ *     garth ship examples/hello             build it, package it, publish the package, install that on a system, boot the system
+ *     garth machine run '#greeter'          (here) that system as a machine, its console in the terminal
  *
  * `import ... from "garth"` needs no installation: garth gives the file its own module when it reads it.
  */
-import { alternatives, autotools, debianSource, fetchurl, package_, repository } from "garth";
+import { alternatives, autotools, debianSource, fetchurl, gate, package_, repository, sshd, system } from "garth";
+import { boot, kernel, runtime } from "../guest.ts";
 import { buildRoot } from "../world.ts";
 
 /** What both versions below have in common. */
@@ -62,4 +64,23 @@ export const hello = alternatives(release, debian);
 export const examples = repository({
   name: "examples",
   packages: [package_(hello, { messages: [{ type: "install", message: "Say hello: run `hello`." }] })],
+});
+
+/** A machine that has hello, out of the signed repository. Its image holds the runtime slice, the kernel's, and what hello needs. */
+export const greeter = system({
+  name: "greeter",
+  kernel,
+  bootloader: boot,
+  base: [runtime],
+  install: [{ repository: examples, packages: ["hello"] }],
+  init: "busybox",
+  services: [sshd()],
+  kernelParameters: ["quiet"],
+});
+
+/** It has booted when its services run, nothing on the console says otherwise, and hello greets inside. */
+export const greets = gate({
+  system: greeter,
+  timeoutS: 180,
+  probes: [{ command: "hello", expect: "Hello, world!" }],
 });

@@ -4,12 +4,18 @@
  * Everything is decided by the pure room `system`; here parts are listed, texts read, and what was planned is written.
  */
 import { baseName, canonicalJson, namePart, type StorePath } from "../base/index.ts";
-import { type Accounts, resolveAccounts } from "../system/index.ts";
 import {
+  type Accounts,
+  type ClosurePlan,
   type Composition,
+  type Family,
+  freebsdAccounts,
+  freebsdTexts,
   isOutsideProfile,
+  linuxAccounts,
   linuxTexts,
   type Part,
+  planFreebsd,
   planLinux,
   planProfile,
   planRoot,
@@ -59,6 +65,21 @@ export interface ComposedSystem {
   readonly isNew: boolean;
 }
 
+interface FamilyPlans {
+  /** Paths whose texts planning reads. */
+  readonly texts: (of: Pick<Composition, "kernel" | "spec">) => {
+    readonly base: readonly string[];
+    readonly kernel: readonly string[];
+  };
+  readonly accounts: (composition: Composition) => Accounts;
+  readonly plan: (composition: Composition) => ClosurePlan;
+}
+
+const FAMILIES: Readonly<Record<Family, FamilyPlans>> = {
+  linux: { texts: linuxTexts, accounts: linuxAccounts, plan: planLinux },
+  freebsd: { texts: freebsdTexts, accounts: freebsdAccounts, plan: planFreebsd },
+};
+
 /** @throws Problem E_FILE_CONFLICT, E_SYSTEM_INVALID, E_SERVICE_WITHOUT_PACKAGE, E_BOOT_SLICE, E_KERNEL_SLICE, E_KERNEL_MODULE */
 export async function composeSystem(
   context: ComposeContext,
@@ -66,34 +87,33 @@ export async function composeSystem(
   spec: SystemSpec,
   paths: PartPaths,
 ): Promise<ComposedSystem> {
+  const family = FAMILIES[spec.family];
   const composition = compositionOf(context, listings, spec, paths);
   const { kernel, bootloader, base, packages, development } = composition;
   // Conflicts and faults of the declaration come before anything is made.
   const profileTree = planProfile([...base, kernel, ...packages], isOutsideProfile);
   const developmentTree = development.length === 0 ? undefined : planProfile(development, isOutsideProfile);
-  const closurePlan = planLinux(composition);
+  const closurePlan = family.plan(composition);
 
   const profile = await profileItem(context, `profile-${spec.name}`, profileTree, [...base, kernel, ...packages]);
   const developmentItem =
-    developmentTree === undefined ? undefined : await profileItem(context, `development-${spec.name}`, developmentTree, development);
+    developmentTree === undefined
+      ? undefined
+      : await profileItem(context, `development-${spec.name}`, developmentTree, development);
   const inputs = [kernel, bootloader, ...base, ...packages].map(({ path }) => path);
   const made = await makeItem(context, {
     rule: SYSTEM_RULE,
     name: `system-${spec.name}`,
     arguments: [canonicalJson(JSON.parse(JSON.stringify(spec)))],
     inputs: [...inputs, profile],
-    make: (directory) => writeTree(context, new Map([...closurePlan.tree, ["profile", { type: "symlink", target: profile }]]), directory),
+    make: (directory) =>
+      writeTree(context, new Map([...closurePlan.tree, ["profile", { type: "symlink", target: profile }]]), directory),
   });
-  const accounts: Accounts = resolveAccounts(
-    spec,
-    composition.baseTexts.get(passwdOf(spec)) ?? "",
-    composition.baseTexts.get("etc/group") ?? "",
-  );
   const roots = developmentItem === undefined ? [made.path] : [made.path, developmentItem];
   const closure = context.store.closure(roots);
   const facts: RootFacts = {
     spec,
-    accounts,
+    accounts: family.accounts(composition),
     items: inImageOrder(closure, made.path, paths).map((path) => itemOf(listings, path)),
     system: itemOf(listings, made.path),
     profile: itemOf(listings, profile),
@@ -122,19 +142,21 @@ export async function composeSystem(
   };
 }
 
-function passwdOf({ family }: SystemSpec): string {
-  return family === "linux" ? "etc/passwd" : "etc/master.passwd";
-}
-
 function itemOf(listings: Listings, path: StorePath): RootItem {
   return listings.of(path);
 }
 
 /** What changes least first: slices of the base, then everything else by name, then the profile and the system. */
-function inImageOrder(closure: readonly StorePath[], system: StorePath, { base, kernel, bootloader }: PartPaths): readonly StorePath[] {
+function inImageOrder(
+  closure: readonly StorePath[],
+  system: StorePath,
+  { base, kernel, bootloader }: PartPaths,
+): readonly StorePath[] {
   const first = [...base, kernel, bootloader].filter((path) => closure.includes(path));
   const rest = closure.filter((path) => !first.includes(path) && path !== system);
-  const byName = rest.toSorted((left, right) => (namePart(left) < namePart(right) ? -1 : namePart(left) > namePart(right) ? 1 : left < right ? -1 : 1));
+  const byName = rest.toSorted((left, right) =>
+    namePart(left) < namePart(right) ? -1 : namePart(left) > namePart(right) ? 1 : left < right ? -1 : 1,
+  );
   return [...new Set([...first, ...byName, system])];
 }
 
@@ -146,7 +168,7 @@ function compositionOf(context: ComposeContext, listings: Listings, spec: System
   };
   const kernel = part(paths.kernel, "native");
   const base = paths.base.map((path) => part(path, "native"));
-  const wanted = spec.family === "linux" ? linuxTexts({ kernel, spec }) : { base: ["etc/master.passwd", "etc/group"], kernel: [] };
+  const wanted = FAMILIES[spec.family].texts({ kernel, spec });
   const baseTexts = new Map<string, string>();
   const read = (from: Part, path: string): void => {
     const text = context.host.files.readTextIfAny(`${context.store.physical(from.path)}/${path}`);

@@ -18,10 +18,10 @@ export function copyFile({ files }: Host, from: string, to: string): void {
     const target = files.open(to, "wx", (files.lstat(from).mode & 0o111) === 0 ? 0o644 : 0o755);
     try {
       const buffer = new Uint8Array(CHUNK_BYTES);
-      for (let offset = 0; ; ) {
+      for (let offset = 0; ;) {
         const count = files.read(source, buffer, offset);
         if (count === 0) break;
-        for (let done = 0; done < count; ) done += files.write(target, buffer.subarray(done, count));
+        for (let done = 0; done < count;) done += files.write(target, buffer.subarray(done, count));
         offset += count;
       }
     } finally {

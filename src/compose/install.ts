@@ -76,7 +76,8 @@ function notFound(name: string, known: readonly string[], where: string): Proble
   return new Problem({
     code: "E_PACKAGE_NOT_FOUND",
     message: `the repository has no package ${name}`,
-    details: known.length === 0 ? ["it is empty"] : [`it has ${known.slice(0, 20).join(", ")}${known.length > 20 ? ", ..." : ""}`],
+    details:
+      known.length === 0 ? ["it is empty"] : [`it has ${known.slice(0, 20).join(", ")}${known.length > 20 ? ", ..." : ""}`],
     where,
     hint: meant === undefined ? "publish it there first" : `did you mean ${meant}?`,
     exit: 2,

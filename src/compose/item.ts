@@ -63,7 +63,10 @@ export async function makeItem(context: ComposeContext, request: ItemRequest): P
     await request.make(physical);
     store.addText(namePart(drv), derivationText(derivation), derivationReferences(derivation));
     const referenceCandidates = store.closure([...request.inputs]);
-    const { out } = await store.register({ drv, outputs: { out: { physical, name: request.name, referenceCandidates, deriver: drv } } });
+    const { out } = await store.register({
+      drv,
+      outputs: { out: { physical, name: request.name, referenceCandidates, deriver: drv } },
+    });
     if (out === undefined) throw new Error("the store registered no output");
     return { path: out.path, isNew: true };
   } finally {

@@ -45,11 +45,16 @@ function nameOf(bytes: Uint8Array, where: string): string {
 }
 
 function badType(path: string, type: string): Problem {
-  return new Problem({ code: "E_BAD_FILE_TYPE", message: `${path} is a ${type}, and a tree holds files, directories and symlinks` });
+  return new Problem({
+    code: "E_BAD_FILE_TYPE",
+    message: `${path} is a ${type}, and a tree holds files, directories and symlinks`,
+  });
 }
 
 export interface KnownTree {
   readonly path: StorePath;
+  /** An item that is one file: a source, a text. It has no listing. */
+  readonly file: { readonly executable: boolean; readonly sizeBytes: number } | undefined;
   readonly listing: readonly ListedEntry[];
   readonly attributes: AttributeTable;
 }
@@ -69,12 +74,20 @@ export class Listings {
     const known = this.#known.get(path);
     if (known !== undefined) return known;
     const physical = this.#store.physical(path);
-    const isTree = this.#host.files.lstat(physical).type === "directory";
-    const listing = isTree ? listTree(this.#host, physical) : [];
-    const text = this.#host.files.readTextIfAny(`${physical}/${ATTRIBUTES_FILE}`);
-    const attributes = text === undefined ? new Map() : parseAttributes(text, `${path}/${ATTRIBUTES_FILE}`);
-    const tree = { path, listing, attributes };
+    const { type, mode, sizeBytes } = this.#host.files.lstat(physical);
+    const tree =
+      type === "directory" ? this.#tree(path, physical) : fileItem(path, { executable: (mode & 0o111) !== 0, sizeBytes });
     this.#known.set(path, tree);
     return tree;
   }
+
+  #tree(path: StorePath, physical: string): KnownTree {
+    const text = this.#host.files.readTextIfAny(`${physical}/${ATTRIBUTES_FILE}`);
+    const attributes = text === undefined ? new Map() : parseAttributes(text, `${path}/${ATTRIBUTES_FILE}`);
+    return { path, file: undefined, listing: listTree(this.#host, physical), attributes };
+  }
+}
+
+function fileItem(path: StorePath, file: NonNullable<KnownTree["file"]>): KnownTree {
+  return { path, file, listing: [], attributes: new Map() };
 }

@@ -18,7 +18,13 @@ export async function makeSlice(
 ): Promise<StorePath> {
   const { name, role, keep, prune } = slice;
   // Half of the world's hash tells which one it was, and is no reference: an image of the slice does not need the world.
-  const record = canonicalJson({ schema: "garth-slice-1", role, keep, prune, world: `${namePart(world)} ${hashPart(world).slice(0, 32)}` });
+  const record = canonicalJson({
+    schema: "garth-slice-1",
+    role,
+    keep,
+    prune,
+    world: `${namePart(world)} ${hashPart(world).slice(0, 32)}`,
+  });
   const { path } = await makeItem(context, {
     rule: RULE,
     name,

@@ -29,7 +29,16 @@ function bytesOf(context: Pick<ComposeContext, "host" | "store">, content: Plann
 }
 
 /** What process 1 of the kernel opens as its terminal before /dev is mounted: character device 5, 1. */
-const CONSOLE: CpioEntry = { type: "character", path: "dev/console", mode: 0o600, uid: 0, gid: 0, timeSeconds: 0, major: 5, minor: 1 };
+const CONSOLE: CpioEntry = {
+  type: "character",
+  path: "dev/console",
+  mode: 0o600,
+  uid: 0,
+  gid: 0,
+  timeSeconds: 0,
+  major: 5,
+  minor: 1,
+};
 
 function initrd(context: Pick<ComposeContext, "host" | "store">, tree: PlannedTree): Uint8Array {
   const about = { uid: 0, gid: 0, timeSeconds: 0 } as const;

@@ -95,7 +95,12 @@ function copyIn({ host }: ComposeContext, source: string, tree: string): Importe
 function nameOf(bytes: Uint8Array, where: string): string {
   const name = Buffer.from(bytes).toString("utf8");
   if (!name.includes("\ufffd")) return name;
-  throw new Problem({ code: "E_BAD_NAME", message: `a name in ${where} is not UTF-8`, where, hint: "rename it, or leave it out" });
+  throw new Problem({
+    code: "E_BAD_NAME",
+    message: `a name in ${where} is not UTF-8`,
+    where,
+    hint: "rename it, or leave it out",
+  });
 }
 
 /** tar(1) knows every compression; owners and set-id bits are read from its listing and never given to a file here. */
@@ -109,7 +114,10 @@ async function extract({ host }: ComposeContext, archive: string, tree: string):
     argv: ["tar", "--list", "--verbose", "--numeric-owner", "--quoting-style=literal", ...common],
     doing,
   });
-  await host.run({ argv: ["tar", "--extract", "--directory", tree, "--no-same-owner", "--no-same-permissions", ...common], doing });
+  await host.run({
+    argv: ["tar", "--extract", "--directory", tree, "--no-same-owner", "--no-same-permissions", ...common],
+    doing,
+  });
   const said = new Map<string, Attributes>();
   for (const line of list.text().split("\n")) {
     const found = parseTarLine(line);

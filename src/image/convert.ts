@@ -51,7 +51,13 @@ function planContainer(host: Host, { from, container, seed }: ConvertRequest, si
     case "vhd-fixed":
       return planFixedVhd({ sizeBytes, uuid, timeSeconds: 0, file: from });
     case "vhd-dynamic":
-      return planDynamicVhd({ sizeBytes, uuid, timeSeconds: 0, file: from, isUsed: usedBlocks(host, from, sizeBytes, VHD_BLOCK_BYTES) });
+      return planDynamicVhd({
+        sizeBytes,
+        uuid,
+        timeSeconds: 0,
+        file: from,
+        isUsed: usedBlocks(host, from, sizeBytes, VHD_BLOCK_BYTES),
+      });
   }
 }
 
@@ -72,10 +78,10 @@ function usedBlocks(host: Host, file: string, sizeBytes: number, blockBytes: num
   const zeros = Buffer.alloc(blockBytes);
   const descriptor = host.files.open(file, "r");
   try {
-    for (let at = 0; at < sizeBytes; ) {
+    for (let at = 0; at < sizeBytes;) {
       const count = host.files.read(descriptor, buffer, at);
       if (count === 0) break;
-      for (let offset = 0; offset < count; ) {
+      for (let offset = 0; offset < count;) {
         const block = Math.floor((at + offset) / blockBytes);
         const end = Math.min(count, (block + 1) * blockBytes - at);
         const part = buffer.subarray(offset, end);

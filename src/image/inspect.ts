@@ -101,4 +101,3 @@ function attempt<Result>(read: () => Result): Result | undefined {
     throw error;
   }
 }
-

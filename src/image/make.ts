@@ -14,7 +14,13 @@ export interface MadeImage {
 }
 
 /** @throws Problem E_IMAGE_TOO_SMALL, E_IMAGE_SOURCE, E_NO_SPACE, E_INTERRUPTED */
-export async function makeImage(host: Host, store: Store, name: string, wish: ImageWish, signal?: AbortSignal): Promise<MadeImage> {
+export async function makeImage(
+  host: Host,
+  store: Store,
+  name: string,
+  wish: ImageWish,
+  signal?: AbortSignal,
+): Promise<MadeImage> {
   const plan = planImage(wish);
   const directory = host.files.makeTemporaryDirectory(`${store.temporaryDirectory}/image-`);
   try {

@@ -41,7 +41,12 @@ export interface ImagePlan {
   readonly image: BlockImage;
   readonly disk: Disk;
   readonly esp: { readonly sizeBytes: number; readonly files: number };
-  readonly rootUsage: { readonly sizeBytes: number; readonly usedBytes: number; readonly freeBytes: number; readonly inodes: number };
+  readonly rootUsage: {
+    readonly sizeBytes: number;
+    readonly usedBytes: number;
+    readonly freeBytes: number;
+    readonly inodes: number;
+  };
   readonly entries: number;
 }
 
@@ -73,7 +78,13 @@ export function planImage(wish: ImageWish): ImagePlan {
       diskGuid: uuid("disk"),
       ...(spec.sizeBytes === undefined ? {} : { sizeBytes: spec.sizeBytes }),
       partitions: [
-        { ...partition, name: spec.espLabel, typeGuid: PARTITION_TYPE.esp, guid: uuid("esp partition"), sizeBytes: spec.espBytes },
+        {
+          ...partition,
+          name: spec.espLabel,
+          typeGuid: PARTITION_TYPE.esp,
+          guid: uuid("esp partition"),
+          sizeBytes: spec.espBytes,
+        },
         {
           ...partition,
           name: spec.rootLabel,
@@ -128,12 +139,19 @@ function withReasons<Result>(root: RootPlan, plan: () => Result): Result {
     return plan();
   } catch (error) {
     if (!(error instanceof Problem) || !TOO_SMALL.has(error.code)) throw error;
-    const consumers = error.code === "E_FAT_TOO_SMALL" ? root.esp.map(({ path, content }) => [path, contentBytes(content)] as const) : byItem(root.entries);
+    const consumers =
+      error.code === "E_FAT_TOO_SMALL"
+        ? root.esp.map(({ path, content }) => [path, contentBytes(content)] as const)
+        : byItem(root.entries);
     const largest = consumers.toSorted(([, left], [, right]) => right - left).slice(0, SHOWN);
     throw new Problem({
       code: "E_IMAGE_TOO_SMALL",
       message: `the image is too small: ${error.message}`,
-      details: [...error.details, "what takes the room:", ...largest.map(([name, bytes]) => `${formatSize(bytes).padStart(10)}  ${name}`)],
+      details: [
+        ...error.details,
+        "what takes the room:",
+        ...largest.map(([name, bytes]) => `${formatSize(bytes).padStart(10)}  ${name}`),
+      ],
       hint: "give it more: disk: { size, root, esp } of the system; without sizes it is as large as it has to be",
       exit: 2,
       cause: error,

@@ -33,12 +33,17 @@ export async function verifyImage(host: Host, file: string, temporaryDirectory: 
   const scratch = host.files.makeTemporaryDirectory(`${temporaryDirectory}/verify-`);
   try {
     for (const partition of partitions) {
-      const tool = partition.fileSystem === "ext4" ? ["e2fsck", "-fn"] : partition.fileSystem === "fat" ? ["fsck.fat", "-n"] : undefined;
+      const tool =
+        partition.fileSystem === "ext4" ? ["e2fsck", "-fn"] : partition.fileSystem === "fat" ? ["fsck.fat", "-n"] : undefined;
       const [program, ...options] = tool ?? [];
       if (program === undefined) continue;
       const copy = `${scratch}/${partition.number}`;
       await cutOut(host, file, partition, copy, sizeBytes);
-      const done = await host.run({ argv: [program, ...options, copy], doing: `verifying ${partition.name}`, okStatuses: [0, 1, 2, 4, 8, 12] });
+      const done = await host.run({
+        argv: [program, ...options, copy],
+        doing: `verifying ${partition.name}`,
+        okStatuses: [0, 1, 2, 4, 8, 12],
+      });
       checks.push({
         what: `partition ${partition.number}, ${partition.name}`,
         tool: [program, ...options].join(" "),
@@ -53,11 +58,25 @@ export async function verifyImage(host: Host, file: string, temporaryDirectory: 
 }
 
 function judged(good: boolean, text: string): Pick<ImageCheck, "good" | "said"> {
-  return { good, said: good ? [] : text.split("\n").filter((line) => line.trim() !== "").slice(0, 40) };
+  return {
+    good,
+    said: good
+      ? []
+      : text
+          .split("\n")
+          .filter((line) => line.trim() !== "")
+          .slice(0, 40),
+  };
 }
 
 /** The checkers want a file of their own; holes stay holes. */
-async function cutOut(host: Host, file: string, { firstByte, sizeBytes }: InspectedPartition, to: string, diskBytes: number): Promise<void> {
+async function cutOut(
+  host: Host,
+  file: string,
+  { firstByte, sizeBytes }: InspectedPartition,
+  to: string,
+  diskBytes: number,
+): Promise<void> {
   const size = Math.min(sizeBytes, diskBytes - firstByte);
   const image = { sizeBytes: size, pieces: [{ at: 0, kind: "file", file, offset: firstByte, sizeBytes: size } as const] };
   await writeBlocks(host, image, to, { locate: (name) => name, digests: [] });

@@ -76,13 +76,17 @@ interface Window {
 }
 
 async function pass(host: Host, image: BlockImage, { descriptor, hashers, options }: Writing): Promise<number> {
-  const windows = Array.from({ length: WINDOWS }, (): Window => ({ bytes: new Uint8Array(new SharedArrayBuffer(WINDOW_BYTES)), done: Promise.resolve() }));
+  const windows = Array.from({ length: WINDOWS }, (): Window => ({
+    bytes: new Uint8Array(new SharedArrayBuffer(WINDOW_BYTES)),
+    done: Promise.resolve(),
+  }));
   const zeros = new Uint8Array(new SharedArrayBuffer(WINDOW_BYTES));
   const reader = new PieceReader(host, image.pieces, options.locate);
   // One after the other: a digest knows one order. Each thread goes at its own pace.
   const chains: Promise<unknown>[] = hashers.map(() => Promise.resolve());
   const hash = (bytes: Uint8Array<SharedArrayBuffer>): Promise<unknown> => {
-    for (const [index, hasher] of hashers.entries()) chains[index] = chains[index]?.then(() => hasher.update(bytes)) ?? Promise.resolve();
+    for (const [index, hasher] of hashers.entries())
+      chains[index] = chains[index]?.then(() => hasher.update(bytes)) ?? Promise.resolve();
     return Promise.all(chains);
   };
   let writtenBytes = 0;
@@ -171,7 +175,7 @@ class PieceReader {
       return;
     }
     const descriptor = this.#descriptorOf(piece.file);
-    for (let done = 0; done < into.length; ) {
+    for (let done = 0; done < into.length;) {
       const count = this.#host.files.read(descriptor, into.subarray(done), piece.offset + offset + done);
       if (count === 0) throw shorter(piece.file);
       done += count;

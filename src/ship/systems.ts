@@ -15,7 +15,15 @@ import {
   slicesOf,
   type SystemParts,
 } from "../compose/index.ts";
-import { type GateDeclaration, gate as gateOf, gateDigest, gateProblem, type GateReport, resolveGate, runGate } from "../gate/index.ts";
+import {
+  type GateDeclaration,
+  gate as gateOf,
+  gateDigest,
+  gateProblem,
+  type GateReport,
+  resolveGate,
+  runGate,
+} from "../gate/index.ts";
 import { LAYOUT, makeImage } from "../image/index.ts";
 import type { RepositoryDeclaration } from "../pkg/index.ts";
 import type { ReceiptFields } from "../receipt/index.ts";
@@ -127,7 +135,10 @@ export interface SystemResult {
   readonly compose: () => Promise<ComposedSystem>;
 }
 
-export async function systemStage(line: SystemLine, slices: ReadonlyMap<SliceDeclaration, StorePath>): Promise<Outcome<SystemResult>> {
+export async function systemStage(
+  line: SystemLine,
+  slices: ReadonlyMap<SliceDeclaration, StorePath>,
+): Promise<Outcome<SystemResult>> {
   const { context, listings, system, shipping, made } = line;
   const { store, ledger, receipts, now } = shipping.context;
   const { spec } = system.declaration;
@@ -198,7 +209,9 @@ function systemFields(
   const pinned = native.filter((path) => !paths.unpinned.has(path));
   const runtime = declaration.base.flatMap((slice) => (slice.role === "runtime" ? (slices.get(slice) ?? []) : []));
   const packages = [...paths.packages, ...paths.installed];
-  const sources = [...composed.composition.packages].filter(({ listing }) => listing.some(({ path }) => path === "share/garth/source"));
+  const sources = [...composed.composition.packages].filter(({ listing }) =>
+    listing.some(({ path }) => path === "share/garth/source"),
+  );
   return {
     closure_path: composed.system,
     profile_store: composed.profile,
@@ -367,7 +380,12 @@ function bootFields(report: GateReport, facts: Readonly<Record<string, string>>,
   };
 }
 
-export function shipped(system: NamedSystem, made: SystemResult, image: ImageResult | undefined, verdict: string | undefined): ShippedSystem {
+export function shipped(
+  system: NamedSystem,
+  made: SystemResult,
+  image: ImageResult | undefined,
+  verdict: string | undefined,
+): ShippedSystem {
   return {
     name: system.name,
     closure: made.closure,
@@ -376,6 +394,7 @@ export function shipped(system: NamedSystem, made: SystemResult, image: ImageRes
     kernel: made.fields["kernel_file"] ?? "",
     initrd: made.fields["initrd_file"] === "" ? undefined : made.fields["initrd_file"],
     commandLine: made.fields["command_line"] ?? "",
+    compose: made.compose,
   };
 }
 

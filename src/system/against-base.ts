@@ -26,7 +26,10 @@ export function checkAgainstParts(composition: Composition, accounts: Accounts):
       code: "E_SYSTEM_INVALID",
       message: `system ${spec.name}: init: process 1 would be ${init}, which nothing in the system brings`,
       details: brought(composition),
-      hint: typeof spec.init === "string" ? 'put the package into the world, or take init: "busybox"' : "name a program of the base or of a package",
+      hint:
+        typeof spec.init === "string"
+          ? 'put the package into the world, or take init: "busybox"'
+          : "name a program of the base or of a package",
       exit: 2,
     });
   }

@@ -10,7 +10,13 @@ export function checkTogether(options: SystemOptions, spec: SystemSpec): void {
   unique("users", spec.users, ({ uid }) => uid, "uid", "another user has this number");
   unique("groups", spec.groups, ({ name }) => name, "name", "another group has this name");
   unique("groups", spec.groups, ({ gid }) => gid, "gid", "another group has this number");
-  unique("fileSystems", options.fileSystems ?? [], ({ mountPoint }) => mountPoint, "mountPoint", "another file system is mounted there");
+  unique(
+    "fileSystems",
+    options.fileSystems ?? [],
+    ({ mountPoint }) => mountPoint,
+    "mountPoint",
+    "another file system is mounted there",
+  );
   unique("services", spec.services, ({ name }) => name, "name", "another service has this name");
   unique("secrets", spec.secrets, ({ name }) => name, "name", "another secret has this name");
   unique("secrets", spec.secrets, ({ path }) => path, "path", "another secret is put there");
@@ -26,7 +32,8 @@ export function checkTogether(options: SystemOptions, spec: SystemSpec): void {
 function roles({ kernel, bootloader, base, development = [] }: SystemOptions): void {
   if (kernel.role !== "kernel") fail(["kernel"], "a slice with the role kernel", kernel.role);
   if (bootloader.role !== "boot") fail(["bootloader"], "a slice with the role boot", bootloader.role);
-  if (!base.some(({ role }) => role === "runtime")) fail(["base"], "a slice with the role runtime among them", base.map(({ role }) => role).join(", "));
+  if (!base.some(({ role }) => role === "runtime"))
+    fail(["base"], "a slice with the role runtime among them", base.map(({ role }) => role).join(", "));
   base.forEach(({ role }, index) => {
     if (role === "development") fail(["base", index], "no development slice: it belongs into `development`", role);
   });
@@ -43,15 +50,21 @@ function references(spec: SystemSpec): void {
       if (!services.has(name)) fail(["services", index, "after", at], `one of the services: ${[...services].join(", ")}`, name);
     });
     if (oneShot && restart === "always") fail(["services", index, "restart"], "never or on-failure for a one-shot", restart);
-    if (command !== undefined && !command[0]?.startsWith("/")) fail(["services", index, "command", 0], "an absolute path", command[0]);
+    if (command !== undefined && !command[0]?.startsWith("/"))
+      fail(["services", index, "command", 0], "an absolute path", command[0]);
   });
   circle(spec);
   spec.readiness.forEach((name, index) => {
-    if (!services.has(name)) fail(["readiness", index], `one of the services: ${[...services].join(", ") || "there are none"}`, name);
+    if (!services.has(name))
+      fail(["readiness", index], `one of the services: ${[...services].join(", ") || "there are none"}`, name);
   });
   spec.users.forEach(({ passwordSecret }, index) => {
     if (passwordSecret !== undefined && !secrets.has(passwordSecret))
-      fail(["users", index, "passwordSecret"], `one of the secrets: ${[...secrets].join(", ") || "there are none"}`, passwordSecret);
+      fail(
+        ["users", index, "passwordSecret"],
+        `one of the secrets: ${[...secrets].join(", ") || "there are none"}`,
+        passwordSecret,
+      );
   });
 }
 
@@ -76,11 +89,14 @@ function family(options: SystemOptions, spec: SystemSpec): void {
     fail(["init"], `${fits.map((each) => JSON.stringify(each)).join(" or ")} or { exec } on ${spec.family}`, spec.init);
   if (spec.init === "busybox") {
     spec.services.forEach(({ command }, index) => {
-      if (command === undefined) fail(["services", index, "command"], "a command: busybox enables no services that others bring", undefined);
+      if (command === undefined)
+        fail(["services", index, "command"], "a command: busybox enables no services that others bring", undefined);
     });
   }
-  const foreign = spec.family === "linux" ? (["loaderSettings", "rcSettings"] as const) : (["kernelParameters", "rootModules"] as const);
-  for (const field of foreign) if (options[field] !== undefined) fail([field], `nothing: ${spec.family} has no such thing`, field);
+  const foreign =
+    spec.family === "linux" ? (["loaderSettings", "rcSettings"] as const) : (["kernelParameters", "rootModules"] as const);
+  for (const field of foreign)
+    if (options[field] !== undefined) fail([field], `nothing: ${spec.family} has no such thing`, field);
   const root = spec.fileSystems.find(({ mountPoint }) => mountPoint === "/");
   const rootType = spec.family === "linux" ? "ext4" : "ufs";
   if (root !== undefined && root.type !== rootType)
@@ -96,7 +112,13 @@ function disk({ disk: { sizeBytes, espBytes, rootBytes } }: SystemSpec): void {
     fail(["disk", "size"], `more than the partitions together (${rootBytes + espBytes} bytes)`, `${sizeBytes} bytes`);
 }
 
-function unique<Item>(field: string, items: readonly Item[], keyOf: (item: Item) => string | number | undefined, name: string, why: string): void {
+function unique<Item>(
+  field: string,
+  items: readonly Item[],
+  keyOf: (item: Item) => string | number | undefined,
+  name: string,
+  why: string,
+): void {
   const seen = new Set<string | number>();
   items.forEach((item, index) => {
     const key = keyOf(item);

@@ -128,17 +128,26 @@ export interface SystemOptions {
 }
 
 /** useradd(8), pw(8): what both take. */
-const accountName = matching(/^[a-z_][a-z0-9_-]{0,30}$/, "a name of up to 31 lowercase letters, digits, - and _, not starting with a digit");
+const accountName = matching(
+  /^[a-z_][a-z0-9_-]{0,30}$/,
+  "a name of up to 31 lowercase letters, digits, - and _, not starting with a digit",
+);
 const id: Check = (value) => {
-  if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > 4_294_967_293) throw new Fault("a numeric id", value);
+  if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > 4_294_967_293)
+    throw new Fault("a numeric id", value);
 };
 const absolutePath = matching(/^\/(?:[^/\0\n]+(?:\/[^/\0\n]+)*)?$/, "an absolute path without // and a slash at its end");
 const relativePath: Check = (value) => {
-  if (typeof value !== "string" || !/^[^/\0\n]+(?:\/[^/\0\n]+)*$/.test(value) || value.split("/").some((part) => part === "." || part === ".."))
+  if (
+    typeof value !== "string" ||
+    !/^[^/\0\n]+(?:\/[^/\0\n]+)*$/.test(value) ||
+    value.split("/").some((part) => part === "." || part === "..")
+  )
     throw new Fault("a path below /etc, without . and ..", value);
 };
 const mode: Check = (value) => {
-  if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > 0o777) throw new Fault("permission bits: 0o600", value);
+  if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > 0o777)
+    throw new Fault("permission bits: 0o600", value);
 };
 /** A word of a file in which white space and # have a meaning. */
 const word = matching(/^[^\s#"'\\\0]+$/, "one word, without spaces, quotes and #");
@@ -150,7 +159,11 @@ const notSecret: Check = (value) => {
   text(value);
   const form = typeof value === "string" ? secretIn(value) : undefined;
   if (form !== undefined)
-    throw new Fault("text that everybody may read", value === undefined ? undefined : form, "the store is readable by all: use `secrets`, which are by reference");
+    throw new Fault(
+      "text that everybody may read",
+      value === undefined ? undefined : form,
+      "the store is readable by all: use `secrets`, which are by reference",
+    );
 };
 const line = matching(/^[^\n\0]*$/, "one line");
 const publicKey = matching(
@@ -205,7 +218,8 @@ const serviceShape = shape(
     restart: oneOf("always", "on-failure", "never"),
     oneShot: flag,
     listens: (value) => {
-      if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > 65_535) throw new Fault("a TCP port", value);
+      if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > 65_535)
+        throw new Fault("a TCP port", value);
     },
   },
   ["name"],
@@ -244,7 +258,9 @@ const systemShape = shape(
       ),
     ),
     groups: list(shape({ name: accountName, gid: id, members: list(accountName) }, ["name"])),
-    fileSystems: list(shape({ mountPoint: absolutePath, type: word, label: word, device: word, options: list(word) }, ["mountPoint", "type"])),
+    fileSystems: list(
+      shape({ mountPoint: absolutePath, type: word, label: word, device: word, options: list(word) }, ["mountPoint", "type"]),
+    ),
     services: list((value) => (typeof value === "string" ? serviceName(value) : serviceShape(value))),
     readiness: list(serviceName),
     network: list(
@@ -268,12 +284,21 @@ const systemShape = shape(
     nameServers: list(matching(/^[0-9a-fA-F.:]+$/, "an address")),
     secrets: list(
       shape(
-        { name: matching(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/, "the name of a credential"), path: absolutePath, user: accountName, group: accountName, mode },
+        {
+          name: matching(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/, "the name of a credential"),
+          path: absolutePath,
+          user: accountName,
+          group: accountName,
+          mode,
+        },
         ["name"],
       ),
     ),
     etc: recordOf(
-      (value) => (typeof value === "string" ? notSecret(value) : shape({ text: notSecret, mode, user: accountName, group: accountName }, ["text"])(value)),
+      (value) =>
+        typeof value === "string"
+          ? notSecret(value)
+          : shape({ text: notSecret, mode, user: accountName, group: accountName }, ["text"])(value),
       relativePath,
     ),
     console: word,
@@ -322,4 +347,3 @@ function located(repository: InstallSource, site: Site): InstallSource {
 export function isOfProject(repository: InstallSource): repository is RepositoryDeclaration<Buildable> {
   return repository.kind === "repository";
 }
-

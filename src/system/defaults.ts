@@ -39,7 +39,12 @@ export function fillIn(options: SystemOptions): SystemSpec {
     })),
     etc: Object.fromEntries(
       Object.entries(options.etc ?? {}).map(([path, file]) => {
-        const { text, mode = 0o644, user = "root", group = isLinux ? "root" : "wheel" } = typeof file === "string" ? { text: file } : file;
+        const {
+          text,
+          mode = 0o644,
+          user = "root",
+          group = isLinux ? "root" : "wheel",
+        } = typeof file === "string" ? { text: file } : file;
         return [path, { text, mode, user, group }];
       }),
     ),
@@ -61,12 +66,32 @@ export function fillIn(options: SystemOptions): SystemSpec {
 
 function userOf(options: UserOptions): UserSpec {
   const { name, uid, group, groups = [], home, shell = "/bin/sh", comment = "", authorizedKeys = [], passwordSecret } = options;
-  return { name, uid, group, groups, home: home ?? (name === "root" ? "/root" : `/home/${name}`), shell, comment, authorizedKeys, passwordSecret };
+  return {
+    name,
+    uid,
+    group,
+    groups,
+    home: home ?? (name === "root" ? "/root" : `/home/${name}`),
+    shell,
+    comment,
+    authorizedKeys,
+    passwordSecret,
+  };
 }
 
 function serviceOf(options: ServiceOptions): ServiceSpec {
   const { name, command, prepare = [], user = "root", environment = {}, after = [], oneShot = false, listens } = options;
-  return { name, command, prepare, user, environment, after, oneShot, listens, restart: options.restart ?? (oneShot ? "never" : "always") };
+  return {
+    name,
+    command,
+    prepare,
+    user,
+    environment,
+    after,
+    oneShot,
+    listens,
+    restart: options.restart ?? (oneShot ? "never" : "always"),
+  };
 }
 
 function fileSystems(options: SystemOptions, family: "linux" | "freebsd", rootLabel: string): readonly FileSystemSpec[] {

@@ -6,7 +6,10 @@ import type { ListedEntry } from "../world/index.ts";
 export interface SystemFacts {
   readonly path: StorePath;
   /** Name -> item. */
-  readonly parts: ReadonlyMap<string, { readonly path: StorePath; readonly sizeBytes: number; readonly listing: readonly ListedEntry[] }>;
+  readonly parts: ReadonlyMap<
+    string,
+    { readonly path: StorePath; readonly sizeBytes: number; readonly listing: readonly ListedEntry[] }
+  >;
   readonly services: readonly string[];
   /** Path in the system item -> digest of what it is. */
   readonly files: ReadonlyMap<string, string>;
@@ -24,14 +27,29 @@ export interface SystemDifference {
 
 /** Lines as in `diff`: `+` only in the right, `-` only in the left, `~` in both, and other. */
 export function diffSystems(left: SystemFacts, right: SystemFacts): SystemDifference {
-  const packages = changes(left.parts, right.parts, ({ path }) => path, (name, before, after) => {
-    const grown = (after?.sizeBytes ?? 0) - (before?.sizeBytes ?? 0);
-    const files = before === undefined || after === undefined ? "" : `, ${countChanged(before.listing, after.listing)} paths`;
-    return `${name}  ${grown < 0 ? "-" : "+"}${formatSize(Math.abs(grown))}${files}`;
-  });
+  const packages = changes(
+    left.parts,
+    right.parts,
+    ({ path }) => path,
+    (name, before, after) => {
+      const grown = (after?.sizeBytes ?? 0) - (before?.sizeBytes ?? 0);
+      const files = before === undefined || after === undefined ? "" : `, ${countChanged(before.listing, after.listing)} paths`;
+      return `${name}  ${grown < 0 ? "-" : "+"}${formatSize(Math.abs(grown))}${files}`;
+    },
+  );
   const asMap = (names: readonly string[]): ReadonlyMap<string, string> => new Map(names.map((name) => [name, name]));
-  const services = changes(asMap(left.services), asMap(right.services), (name) => name, (name) => name);
-  const files = changes(left.files, right.files, (digest) => digest, (path) => `/${path}`);
+  const services = changes(
+    asMap(left.services),
+    asMap(right.services),
+    (name) => name,
+    (name) => name,
+  );
+  const files = changes(
+    left.files,
+    right.files,
+    (digest) => digest,
+    (path) => `/${path}`,
+  );
   const section = (title: string, lines: readonly string[]): readonly string[] =>
     lines.length === 0 ? [] : [title, ...lines.map((line) => `  ${line}`)];
   const same = left.path === right.path ? ["the same system"] : [];
@@ -60,7 +78,8 @@ function changes<Value>(
 }
 
 function countChanged(before: readonly ListedEntry[], after: readonly ListedEntry[]): number {
-  const key = ({ type, sizeBytes, target = "", executable }: ListedEntry): string => `${type} ${sizeBytes} ${executable} ${target}`;
+  const key = ({ type, sizeBytes, target = "", executable }: ListedEntry): string =>
+    `${type} ${sizeBytes} ${executable} ${target}`;
   const old = new Map(before.map((entry) => [entry.path, key(entry)]));
   let count = 0;
   for (const entry of after) {

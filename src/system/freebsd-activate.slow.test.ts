@@ -8,7 +8,7 @@ import fs from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { planFreebsd } from "./freebsd.ts";
-import { SAMPLE, SAMPLE_COMPOSITION, SAMPLE_PROFILE } from "./freebsd-sample.ts";
+import { SAMPLE, SAMPLE_COMPOSITION } from "./freebsd-sample.ts";
 import type { PlannedTree, SystemSpec } from "./types.ts";
 
 const scratch = fs.mkdtempSync(join(tmpdir(), "garth-rc-"));
@@ -16,7 +16,7 @@ afterAll(() => fs.rmSync(scratch, { recursive: true, force: true }));
 fs.chmodSync(scratch, 0o755);
 
 const plan = (more: Partial<SystemSpec> = {}): PlannedTree =>
-  planFreebsd({ ...SAMPLE_COMPOSITION, spec: { ...SAMPLE, ...more } }, SAMPLE_PROFILE).tree;
+  planFreebsd({ ...SAMPLE_COMPOSITION, spec: { ...SAMPLE, ...more } }).tree;
 
 const textOf = (tree: PlannedTree, path: string): string => {
   const entry = tree.get(path);

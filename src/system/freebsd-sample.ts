@@ -5,7 +5,6 @@ import type { Composition, Part, ServiceSpec, SystemSpec } from "./types.ts";
 
 const digest = (digit: string): string => digit.repeat(64);
 
-export const SAMPLE_PROFILE: StorePath = `/frx/store/${digest("a")}-profile-sample`;
 export const SAMPLE_SYSTEM: StorePath = `/frx/store/${digest("5")}-system-sample`;
 
 export function sampleService(service: Partial<ServiceSpec> & { readonly name: string }): ServiceSpec {

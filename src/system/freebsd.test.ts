@@ -6,13 +6,12 @@ import { parseMtree } from "../formats/index.ts";
 import { freebsdAccounts, freebsdBoot, planFreebsd } from "./freebsd.ts";
 import { renderFstab, renderHosts, renderLoaderConf, renderLoaderLocal, renderRcConf } from "./freebsd-conf.ts";
 import { renderRootMtree } from "./freebsd-mtree.ts";
-import { SAMPLE, SAMPLE_COMPOSITION, SAMPLE_PROFILE, SAMPLE_SYSTEM, sampleService } from "./freebsd-sample.ts";
+import { SAMPLE, SAMPLE_COMPOSITION, SAMPLE_SYSTEM, sampleService } from "./freebsd-sample.ts";
 import type { SystemSpec } from "./types.ts";
 
 const directory = join(import.meta.dir, "golden/freebsd");
 const sameAsGolden = (name: string, text: string): void => expect(text).toBe(golden(join(directory, name), text));
-const plan = (more: Partial<SystemSpec> = {}) =>
-  planFreebsd({ ...SAMPLE_COMPOSITION, spec: { ...SAMPLE, ...more } }, SAMPLE_PROFILE);
+const plan = (more: Partial<SystemSpec> = {}) => planFreebsd({ ...SAMPLE_COMPOSITION, spec: { ...SAMPLE, ...more } });
 const textOf = (found: ReturnType<typeof plan>, path: string): string | undefined => {
   const entry = found.tree.get(path);
   return entry?.type === "file" && entry.content.kind === "text" ? entry.content.text : undefined;
@@ -227,14 +226,14 @@ describe("refused", () => {
     test(`a slice without ${path}`, () => {
       const whole = SAMPLE_COMPOSITION[part];
       const cut = { ...whole, listing: whole.listing.filter((entry) => entry.path !== path) };
-      const problem = thrownProblem(() => planFreebsd({ ...SAMPLE_COMPOSITION, [part]: cut }, SAMPLE_PROFILE));
+      const problem = thrownProblem(() => planFreebsd({ ...SAMPLE_COMPOSITION, [part]: cut }));
       expect([problem.code, problem.message]).toEqual([code, `the slice ${whole.name} (${whole.path}) has no ${path}`]);
     });
   }
 
   test("two slices with one file of etc", () => {
     const base = [...SAMPLE_COMPOSITION.base, ...SAMPLE_COMPOSITION.base];
-    expect(thrownProblem(() => planFreebsd({ ...SAMPLE_COMPOSITION, base }, SAMPLE_PROFILE)).code).toBe("E_FILE_CONFLICT");
+    expect(thrownProblem(() => planFreebsd({ ...SAMPLE_COMPOSITION, base })).code).toBe("E_FILE_CONFLICT");
   });
 });
 

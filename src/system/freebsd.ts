@@ -6,18 +6,19 @@
  *       boot/kernel, boot/lua ... -> the kernel slice and the boot slice;  boot/loader.conf: made here
  *       etc/                      everything of /etc, as files: the base's, less what is another machine's, and what is generated
  *       metadata/                 the declaration, what it came to, owners of what is in etc
- *       profile                   -> profile-<name>: what /usr, /bin ... stand for
+ *       profile                   -> profile-<name>: what /usr, /bin ... stand for; put there when its path is known
  *       usr/local/etc/rc.d/       scripts of services, found by `local_startup` of rc.conf
  *
  * The root has /boot as a directory of links into the item (`freebsdBoot`), since the loader comes before any activation.
  *
  * Limits: UEFI, UFS; databases of accounts are made by the first activation, in the machine.
  */
-import { canonicalJson, type JsonValue, Problem, type StorePath } from "../base/index.ts";
-import { type Attributes, attributesOf, type ListedEntry, matcher } from "../world/index.ts";
+import { Problem, type StorePath } from "../base/index.ts";
+import { type Attributes, type ListedEntry, matcher } from "../world/index.ts";
 import { type Accounts, renderGroup, renderMasterPasswd, renderPasswd, resolveAccounts } from "./accounts.ts";
 import { checkAgainstParts, nobody } from "./against-base.ts";
-import { ETC_OWNERS, freebsdActivation, octal } from "./freebsd-activate.ts";
+import { baseEtc, metadata, ownerLines, treeBuilder } from "./closure.ts";
+import { ETC_OWNERS, freebsdActivation } from "./freebsd-activate.ts";
 import {
   invalid,
   LOADER_LOCAL,
@@ -114,25 +115,17 @@ function hasSshd({ services }: SystemSpec): boolean {
 }
 
 /** @throws Problem E_SYSTEM_INVALID, E_SERVICE_WITHOUT_PACKAGE, E_BOOT_SLICE, E_KERNEL_SLICE, E_FILE_CONFLICT */
-export function planFreebsd(composition: Composition, profile: StorePath): ClosurePlan {
+export function planFreebsd(composition: Composition): ClosurePlan {
   const { spec, baseTexts } = composition;
   const accounts = freebsdAccounts(composition);
   checkAgainstParts(composition, accounts);
-  const tree = new Map<string, PlannedEntry>();
+  const { put, text, link, tree } = treeBuilder();
   const owners = new Map<string, Attributes>();
-  const put = (path: string, entry: PlannedEntry): void => {
-    for (let end = path.indexOf("/"); end > 0; end = path.indexOf("/", end + 1)) {
-      const above = path.slice(0, end);
-      if (!tree.has(above)) tree.set(above, { type: "directory" });
-    }
-    tree.set(path, entry);
-  };
-  const text = (path: string, content: string): void => put(path, file(content));
 
-  put("activate", file(freebsdActivation(spec, accounts), true));
-  for (const [path, target] of bootLinks(composition)) put(path, { type: "symlink", target });
+  text("activate", freebsdActivation(spec, accounts), true);
+  for (const [path, target] of bootLinks(composition)) link(path, target);
   text("boot/loader.conf", renderLoaderConf(spec));
-  for (const [path, entry, owner] of baseEtc(composition)) {
+  for (const [path, entry, owner] of baseEtc(composition, NOT_TAKEN)) {
     put(path, entry);
     if (owner !== undefined) owners.set(path.slice("etc/".length), owner);
   }
@@ -143,7 +136,7 @@ export function planFreebsd(composition: Composition, profile: StorePath): Closu
   }
   if (hasSshd(spec)) text("etc/ssh/sshd_config", SSHD_CONFIG);
   const scripts = freebsdScripts(spec, accounts);
-  for (const [path, content] of scripts) put(path, file(content, true));
+  for (const [path, content] of scripts) text(path, content, true);
   const made = new Set([...generated.keys(), ...[...scripts.keys()].map((path) => path.replace(/^etc\//, ""))]);
   for (const [path, { text: content, mode, user, group }] of Object.entries(spec.etc)) {
     const field = `etc[${JSON.stringify(path)}]`;
@@ -160,10 +153,8 @@ export function planFreebsd(composition: Composition, profile: StorePath): Closu
   }
   owners.set("master.passwd", { mode: 0o600, uid: 0, gid: 0 });
   text(ETC_OWNERS, ownerLines(owners));
-  text("metadata/system.json", `${metadata(composition)}\n`);
-  put("profile", { type: "symlink", target: profile });
-  const sorted = new Map([...tree].toSorted(([left], [right]) => (left < right ? -1 : 1)));
-  return { tree: sorted, etcOwners: owners, commandLine: [] };
+  text("metadata/system.json", metadata(composition));
+  return { tree: tree(), etcOwners: owners, commandLine: [] };
 }
 
 function file(text: string, executable = false): PlannedEntry {
@@ -210,30 +201,6 @@ function incomplete(code: "E_KERNEL_SLICE" | "E_BOOT_SLICE", part: Part, path: s
   });
 }
 
-function* baseEtc({ base }: Composition): Generator<readonly [string, PlannedEntry, Attributes | undefined]> {
-  const seen = new Map<string, string>();
-  for (const part of base) {
-    for (const entry of part.listing) {
-      const { path, type, executable, target = "" } = entry;
-      if (!path.startsWith("etc/") || NOT_TAKEN(path)) continue;
-      const other = seen.get(path);
-      if (type !== "directory" && other !== undefined) {
-        throw new Problem({
-          code: "E_FILE_CONFLICT",
-          message: `${other} and ${part.name} both bring /${path}`,
-          hint: "cut the path from one of the slices with `prune`",
-          exit: 2,
-        });
-      }
-      seen.set(path, part.name);
-      const owner = part.attributes.has(path) ? attributesOf(part.attributes, path, entry) : undefined;
-      if (type === "directory") yield [path, { type }, owner];
-      else if (type === "symlink") yield [path, { type, target }, undefined];
-      else yield [path, { type, executable, content: { kind: "part", part: part.path, path } }, owner];
-    }
-  }
-}
-
 /** Path below etc -> entry. */
 function generatedEtc(
   spec: SystemSpec,
@@ -259,25 +226,4 @@ function generatedEtc(
     ...texts.map(([path, content]) => [path, file(content)] as const),
     ["localtime", { type: "symlink", target: `/usr/share/zoneinfo/${spec.timeZone}` }],
   ]);
-}
-
-function ownerLines(owners: ReadonlyMap<string, Attributes>): string {
-  return [...owners]
-    .toSorted(([left], [right]) => (left < right ? -1 : 1))
-    .map(([path, { mode, uid, gid }]) => `${octal(mode)} ${uid} ${gid} ${path}\n`)
-    .join("");
-}
-
-/** What the system was made of. The names of development slices are not here: the running system does not depend on them. */
-function metadata({ spec, kernel, bootloader, base, packages }: Composition): string {
-  const part = ({ path, name, origin, prefix }: Part): JsonValue => ({ path, name, origin, prefix });
-  const plain: JsonValue = JSON.parse(JSON.stringify(spec));
-  return canonicalJson({
-    schema: "garth-system-1",
-    spec: plain,
-    kernel: part(kernel),
-    bootloader: part(bootloader),
-    base: base.map(part),
-    packages: packages.map(part),
-  });
 }

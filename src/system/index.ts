@@ -12,10 +12,12 @@
  *
  * Limits: one kernel a system; one root partition beside the EFI system partition; packages appear under /usr/local.
  */
-export { type Accounts, resolveAccounts } from "./accounts.ts";
+export type { Accounts } from "./accounts.ts";
 export { isOfProject, type ServiceOptions, system, type SystemOptions } from "./declare.ts";
 export { diffSystems, type SystemDifference, type SystemFacts } from "./diff.ts";
-export { linuxTexts, planLinux } from "./linux.ts";
+export { freebsdAccounts, freebsdTexts, planFreebsd } from "./freebsd.ts";
+export { renderRootMtree } from "./freebsd-mtree.ts";
+export { linuxAccounts, linuxTexts, planLinux } from "./linux.ts";
 export { planProfile } from "./profile.ts";
 export { isOutsideProfile, planRoot, type RootFacts, type RootItem } from "./root.ts";
 export { sshd } from "./stock.ts";

@@ -21,13 +21,19 @@ export function planInitrd(composition: Composition): PlannedTree {
   const directory: PlannedEntry = { type: "directory" };
   return new Map<string, PlannedEntry>([
     ["bin", directory],
-    ["bin/busybox", { type: "file", executable: true, content: { kind: "part", part: bootloader.path, path: busyboxIn(bootloader) } }],
+    [
+      "bin/busybox",
+      { type: "file", executable: true, content: { kind: "part", part: bootloader.path, path: busyboxIn(bootloader) } },
+    ],
     ["dev", directory],
     ["init", { type: "file", executable: true, content: { kind: "text", text: initScript(spec.disk.rootLabel, names) } }],
     ["modules", directory],
     ...modules.map(
       (path, index) =>
-        [`modules/${names[index] ?? ""}`, { type: "file", executable: false, content: { kind: "part", part: kernel.path, path } }] as const,
+        [
+          `modules/${names[index] ?? ""}`,
+          { type: "file", executable: false, content: { kind: "part", part: kernel.path, path } },
+        ] as const,
     ),
     ["proc", directory],
     ["sys", directory],
@@ -80,7 +86,10 @@ function modulesFor({ spec, kernel, baseTexts }: Composition): readonly string[]
   for (const line of (baseTexts.get(texts.dependencies) ?? "").split("\n")) {
     const [path, rest] = line.split(":");
     if (path === undefined || rest === undefined) continue;
-    needs.set(path, rest.split(" ").filter((each) => each !== ""));
+    needs.set(
+      path,
+      rest.split(" ").filter((each) => each !== ""),
+    );
     byName.set(moduleName(path), path);
   }
   const builtin = new Set((baseTexts.get(texts.builtin) ?? "").split("\n").map(moduleName));

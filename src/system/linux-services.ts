@@ -18,13 +18,15 @@ const READY_DIRECTORY = "/var/lib/garth";
 /** What the system says of itself when it is ready, and that it is. Run by either process 1, by the shell of the system. */
 function readyScript(spec: SystemSpec, reached: string): string {
   const ports = spec.services.filter(({ name, listens }) => listens !== undefined && spec.readiness.includes(name));
-  const waits = ports.map(({ listens = 0 }) => `until listens ${listens.toString(16).toUpperCase().padStart(4, "0")}; do sleep 0.1; done`);
+  const waits = ports.map(
+    ({ listens = 0 }) => `until listens ${listens.toString(16).toUpperCase().padStart(4, "0")}; do sleep 0.1; done`,
+  );
   const states = spec.readiness.map((name) => `echo "garth: ${factName(name)}_status=running"`);
   return [
     "#!/bin/sh",
     "# Waits until every service that the declaration names has been reached, then says so on the console.",
     "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-    "listens() { cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q \":$1 [0-9A-F]*:0000 0A \"; }",
+    'listens() { cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$1 [0-9A-F]*:0000 0A "; }',
     reached,
     ...waits,
     "system=$(readlink /run/current-system)",
@@ -95,7 +97,9 @@ export function systemdTree(spec: SystemSpec): EtcTree {
   etc.set("systemd/system/multi-user.target.wants/systemd-networkd.service", {
     link: "/usr/lib/systemd/system/systemd-networkd.service",
   });
-  spec.network.forEach((each, index) => etc.set(`systemd/network/${index + 10}-garth.network`, { text: networkUnit(spec, each) }));
+  spec.network.forEach((each, index) =>
+    etc.set(`systemd/network/${index + 10}-garth.network`, { text: networkUnit(spec, each) }),
+  );
   return etc;
 }
 
@@ -217,7 +221,7 @@ function startScript(spec: SystemSpec, busybox: string): string {
     "[ -s /etc/machine-id ] || tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id",
     "# Drivers of what the machine has: each device says which module it wants.",
     "find /sys/devices -name modalias -exec cat {} + 2>/dev/null | sort -u | xargs -r modprobe -abq 2>/dev/null",
-    "first_interface() { for path in /sys/class/net/*; do [ -e \"$path/device\" ] && echo \"${path##*/}\" && return; done; }",
+    'first_interface() { for path in /sys/class/net/*; do [ -e "$path/device" ] && echo "${path##*/}" && return; done; }',
     `network_dhcp() { [ -z "$1" ] || { $busybox ip link set "$1" up; $busybox udhcpc -b -S -T 1 -t 10 -i "$1" -s ${SCRIPTS}/dhcp >/dev/null; }; }`,
     "$busybox ip link set lo up",
     ...network,

@@ -77,7 +77,8 @@ function addPart(root: Node, part: Part, isOutside: (path: string, part: Part) =
     const target = isLink ? (entry.target ?? "") : `${part.path}/${entry.path}`;
     const other = node.leaf?.part ?? node.directories[0];
     if (other === undefined) node.leaf = { part, target, isLink };
-    else if (node.leaf === undefined || !isLink || node.leaf.target !== target) conflicts.push({ path: inSystem, parts: [other.name, part.name] });
+    else if (node.leaf === undefined || !isLink || node.leaf.target !== target)
+      conflicts.push({ path: inSystem, parts: [other.name, part.name] });
   }
 }
 

@@ -13,12 +13,15 @@ import type { StorePath } from "../base/index.ts";
 import type { Content, FileSystemEntry } from "../formats/index.ts";
 import { ABOUT, attributesOf, type AttributeTable, type ListedEntry } from "../world/index.ts";
 import type { Accounts } from "./accounts.ts";
+import { freebsdBoot } from "./freebsd.ts";
 import { STAMP } from "./linux-activate.ts";
 import type { Part, RootPlan, SystemSpec } from "./types.ts";
 
 /** A store item that goes into the image. */
 export interface RootItem {
   readonly path: StorePath;
+  /** Where the item is one file. */
+  readonly file: { readonly executable: boolean; readonly sizeBytes: number } | undefined;
   readonly listing: readonly ListedEntry[];
   readonly attributes: AttributeTable;
 }
@@ -44,7 +47,18 @@ export interface RootFacts {
 const COPIED = ["var", "root", "home", "srv", "opt", "media", "mnt"];
 const MADE: Readonly<Record<string, number>> = { dev: 0o755, proc: 0o555, sys: 0o555, run: 0o755, tmp: 0o1777 };
 /** Have no place in a profile: copied to the root, made there, or of the boot slice. */
-const NOT_IN_PROFILE = new Set([...COPIED, ...Object.keys(MADE), "boot", "build", "compat", "entropy", "etc", "frx", "lost+found", "net"]);
+const NOT_IN_PROFILE = new Set([
+  ...COPIED,
+  ...Object.keys(MADE),
+  "boot",
+  "build",
+  "compat",
+  "entropy",
+  "etc",
+  "frx",
+  "lost+found",
+  "net",
+]);
 
 /** For `planProfile`: what of a part is not below /usr and its like. */
 export function isOutsideProfile(path: string): boolean {
@@ -58,13 +72,24 @@ export function planRoot(facts: RootFacts): RootPlan {
   const put = (entry: FileSystemEntry): void => {
     const known = entries.get(entry.path);
     // What came first stays where it is; its owner and mode may be said better later.
-    if (known !== undefined && known.type === "directory" && entry.type === "directory") entries.set(entry.path, { ...known, ...entry });
+    if (known !== undefined && known.type === "directory" && entry.type === "directory")
+      entries.set(entry.path, { ...known, ...entry });
     else entries.set(entry.path, entry);
   };
-  const directory = (path: string, mode = 0o755, uid = 0, gid = 0): void => put({ type: "directory", path, mode, uid, gid, timeSeconds });
-  const link = (path: string, target: string): void => put({ type: "symlink", path, target, mode: 0o777, uid: 0, gid: 0, timeSeconds });
+  const directory = (path: string, mode = 0o755, uid = 0, gid = 0): void =>
+    put({ type: "directory", path, mode, uid, gid, timeSeconds });
+  const link = (path: string, target: string): void =>
+    put({ type: "symlink", path, target, mode: 0o777, uid: 0, gid: 0, timeSeconds });
   const text = (path: string, content: string, mode: number, uid = 0, gid = 0): void =>
-    put({ type: "file", path, content: { kind: "bytes", bytes: new TextEncoder().encode(content) }, mode, uid, gid, timeSeconds });
+    put({
+      type: "file",
+      path,
+      content: { kind: "bytes", bytes: new TextEncoder().encode(content) },
+      mode,
+      uid,
+      gid,
+      timeSeconds,
+    });
 
   directory("");
   for (const [path, mode] of Object.entries(MADE)) directory(path, mode);
@@ -80,19 +105,29 @@ export function planRoot(facts: RootFacts): RootPlan {
   directory("etc");
   for (const entry of etcEntries(facts)) put(entry);
   text(`etc/${STAMP}`, `${system.path}\n`, 0o644);
+  for (const entry of spec.family === "freebsd" ? freebsdBoot(spec, system) : []) {
+    if (entry.path.startsWith("boot/")) directory("boot");
+    if ("target" in entry) link(entry.path, entry.target);
+    else text(entry.path, entry.text, 0o644);
+  }
   for (const { name, home, authorizedKeys } of spec.users) {
     const user = facts.accounts.users.find((each) => each.name === name);
-    if (user === undefined) continue;
+    if (user === undefined || home === "/nonexistent") continue;
     const place = home.slice(1);
     directory(place, name === "root" ? 0o700 : 0o755, user.uid, user.gid);
     if (authorizedKeys.length === 0) continue;
     directory(`${place}/.ssh`, 0o700, user.uid, user.gid);
     text(`${place}/.ssh/authorized_keys`, authorizedKeys.map((key) => `${key}\n`).join(""), 0o600, user.uid, user.gid);
   }
-  for (const { mountPoint } of spec.fileSystems) if (mountPoint !== "/" && !entries.has(mountPoint.slice(1))) directory(mountPoint.slice(1));
+  for (const { mountPoint } of spec.fileSystems)
+    if (mountPoint !== "/" && !entries.has(mountPoint.slice(1))) directory(mountPoint.slice(1));
   link("run/current-system", system.path);
   if (development !== undefined) link("run/current-development", development);
-  return { entries: [...entries.values()], esp: spec.family === "linux" ? linuxEsp(facts) : freebsdEsp(facts), items: items.map(({ path }) => path) };
+  return {
+    entries: [...entries.values()],
+    esp: spec.family === "linux" ? linuxEsp(facts) : freebsdEsp(facts),
+    items: items.map(({ path }) => path),
+  };
 }
 
 /** `bin -> usr/bin` stays what it is; a directory is reached through the running system, so that another system is another tree. */
@@ -104,12 +139,18 @@ function topOfProfile({ profile }: RootFacts, link: (path: string, target: strin
   }
 }
 
-function* storeEntries({ path: item, listing, attributes }: RootItem, timeSeconds: number): Generator<FileSystemEntry> {
+function* storeEntries({ path: item, file, listing, attributes }: RootItem, timeSeconds: number): Generator<FileSystemEntry> {
   const root = item.slice(1);
+  if (file !== undefined) {
+    const content = { kind: "file", file: item, sizeBytes: file.sizeBytes } as const;
+    yield { type: "file", path: root, content, mode: file.executable ? 0o555 : 0o444, uid: 0, gid: 0, timeSeconds };
+    return;
+  }
   yield { type: "directory", path: root, mode: 0o555, uid: 0, gid: 0, timeSeconds };
   for (const entry of listing) {
     const special = attributes.get(entry.path);
-    const mode = special?.mode ?? (entry.type === "symlink" ? 0o777 : entry.type === "directory" || entry.executable ? 0o555 : 0o444);
+    const mode =
+      special?.mode ?? (entry.type === "symlink" ? 0o777 : entry.type === "directory" || entry.executable ? 0o555 : 0o444);
     yield asEntry(entry, `${root}/${entry.path}`, item, { mode, uid: special?.uid ?? 0, gid: special?.gid ?? 0, timeSeconds });
   }
 }
@@ -159,7 +200,9 @@ const bytes = (text: string): Content => ({ kind: "bytes", bytes: new TextEncode
  */
 function linuxEsp({ system, kernel, bootloader, commandLine, spec }: RootFacts): RootPlan["esp"] {
   const kernelLink = system.listing.find(({ path }) => path === "boot/kernel")?.target ?? "";
-  const loader = bootloader.listing.find(({ path }) => /^usr\/lib\/systemd\/boot\/efi\/systemd-boot(?:x64|aa64)\.efi$/.test(path));
+  const loader = bootloader.listing.find(({ path }) =>
+    /^usr\/lib\/systemd\/boot\/efi\/systemd-boot(?:x64|aa64)\.efi$/.test(path),
+  );
   const name = system.path.slice("/frx/store/".length, "/frx/store/".length + 16);
   const esp: { path: string; content: Content }[] = [];
   if (loader !== undefined) {

@@ -22,8 +22,10 @@ const name = matching(NAME, "a name of letters, digits and + . _ -");
 const pattern: Check = (value) => {
   filledText(value);
   if (typeof value !== "string") return;
-  if (value.startsWith("/") || value.endsWith("/")) throw new Fault("a path relative to the root of the world, without slashes at its ends", value);
-  if (value.split("/").some((part) => part === "" || part === "." || part === "..")) throw new Fault("a path without empty parts, . and ..", value);
+  if (value.startsWith("/") || value.endsWith("/"))
+    throw new Fault("a path relative to the root of the world, without slashes at its ends", value);
+  if (value.split("/").some((part) => part === "" || part === "." || part === ".."))
+    throw new Fault("a path without empty parts, . and ..", value);
 };
 
 export interface WorldOptions {
@@ -68,7 +70,8 @@ export function world(options: WorldOptions): WorldDeclaration {
   checked("world", isRecord(options) && typeof options.name === "string" ? `world ${options.name}` : "world", site, () => {
     worldShape(options);
     const given = (["debian", "directory", "archive"] as const).filter((each) => options[each] !== undefined);
-    if (given.length !== 1) throw new Fault("one of debian, directory and archive", given.length === 0 ? undefined : given.join(" and "));
+    if (given.length !== 1)
+      throw new Fault("one of debian, directory and archive", given.length === 0 ? undefined : given.join(" and "));
   });
   const { debian, directory, archive } = options;
   const origin = (): WorldOrigin => {
@@ -82,7 +85,8 @@ export function world(options: WorldOptions): WorldDeclaration {
       };
     }
     if (directory !== undefined) return { kind: "directory", path: besideCaller("world", "directory", site, directory) };
-    if (typeof archive === "string") return { kind: "archive", source: { path: besideCaller("world", "archive", site, archive) } };
+    if (typeof archive === "string")
+      return { kind: "archive", source: { path: besideCaller("world", "archive", site, archive) } };
     if (archive !== undefined) return { kind: "archive", source: archive };
     throw new Error("a world without an origin passed its check");
   };
@@ -100,7 +104,10 @@ export interface SliceOptions {
   readonly prune?: readonly string[];
 }
 
-const sliceShape = shape({ role: oneOf("kernel", "boot", "runtime", "development"), name, keep: list(pattern), prune: list(pattern) }, ["role"]);
+const sliceShape = shape(
+  { role: oneOf("kernel", "boot", "runtime", "development"), name, keep: list(pattern), prune: list(pattern) },
+  ["role"],
+);
 
 /** A part of a world by the paths it keeps and those it leaves out; both lists are recorded in the item. @throws Problem E_RECIPE_INVALID */
 export function slice(of: WorldDeclaration, options: SliceOptions): SliceDeclaration {

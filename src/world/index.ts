@@ -27,12 +27,4 @@ export { diffLocks } from "./diff.ts";
 export { debianArchitecture, lockAnswers, worldIdentity, worldItemName } from "./identity.ts";
 export { parseLock, worldLock, writeLock } from "./lock.ts";
 export { compareSlices, matcher, selectEntries, type SliceReport } from "./select.ts";
-export type {
-  ListedEntry,
-  LockedPackage,
-  Role,
-  SliceDeclaration,
-  WorldDeclaration,
-  WorldLock,
-  WorldOrigin,
-} from "./types.ts";
+export type { ListedEntry, LockedPackage, Role, SliceDeclaration, WorldDeclaration, WorldLock, WorldOrigin } from "./types.ts";

@@ -27,7 +27,10 @@ export function matcher(patterns: readonly string[]): PathTest {
 function globExpression(pattern: string): RegExp {
   const parts = pattern.split("/").map((part) => {
     if (part === "**") return "(?:[^/]+/)*";
-    return `${part.replaceAll(/[.+^${}()|[\]\\]/g, String.raw`\$&`).replaceAll("*", "[^/]*").replaceAll("?", "[^/]")}/`;
+    return `${part
+      .replaceAll(/[.+^${}()|[\]\\]/g, String.raw`\$&`)
+      .replaceAll("*", "[^/]*")
+      .replaceAll("?", "[^/]")}/`;
   });
   return new RegExp(`^${parts.join("").replace(/\/$/, "")}(?:/|$)`, "u");
 }
@@ -84,7 +87,11 @@ function collapse(
   for (const entry of listing) {
     if (entry.type === "directory") continue;
     const label = labelOf(entry);
-    for (let end = entry.path.lastIndexOf("/"); end >= 0; end = end === 0 ? -1 : Math.max(entry.path.lastIndexOf("/", end - 1), 0)) {
+    for (
+      let end = entry.path.lastIndexOf("/");
+      end >= 0;
+      end = end === 0 ? -1 : Math.max(entry.path.lastIndexOf("/", end - 1), 0)
+    ) {
       const directory = entry.path.slice(0, end);
       const known = below.get(directory);
       below.set(directory, known === undefined || known === label ? label : null);
