@@ -96,6 +96,8 @@ export function openGarth(options: OpenOptions): Garth {
     image: () => import("../image/index.ts"),
     compose: () => import("../compose/index.ts"),
     gate: () => import("../gate/index.ts"),
+    machine: () => import("../machine/index.ts"),
+    world: () => import("../world/index.ts"),
     loadProject: (file) =>
       loadProject(host, {
         file,

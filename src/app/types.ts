@@ -40,6 +40,8 @@ export interface Garth {
   image(): Promise<typeof import("../image/index.ts")>;
   compose(): Promise<typeof import("../compose/index.ts")>;
   gate(): Promise<typeof import("../gate/index.ts")>;
+  machine(): Promise<typeof import("../machine/index.ts")>;
+  world(): Promise<typeof import("../world/index.ts")>;
   machines(): Promise<Machines>;
   builder(emit: Emit<BuildEvent>): Builder;
   ship(emit: Emit<BuildEvent>): Ship;

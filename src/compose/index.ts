@@ -12,6 +12,7 @@
  * UTF-8.
  */
 export { type ComposedSystem, composeSystem, type PartPaths } from "./closure.ts";
+export { compareSystems } from "./compare.ts";
 export type { ComposeContext } from "./context.ts";
 export { type Installed, type InstalledPackage, installPackages, type InstallRequest } from "./install.ts";
 export { Listings, listTree } from "./listing.ts";
@@ -24,5 +25,6 @@ export {
   slicesOf,
   type SystemParts,
 } from "./realise.ts";
+export { rootText, type WrittenRoot, writeRoot } from "./rootfs.ts";
 export { makeSlice } from "./slice.ts";
 export { importWorld } from "./world.ts";

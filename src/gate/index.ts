@@ -29,7 +29,7 @@ export { builtinNames, resolveGate } from "./builtin.ts";
 export { gate, type GateFields } from "./declare.ts";
 export { gateDigest, gateText, parseGate } from "./parse.ts";
 export { renderReason } from "./reasons.ts";
-export { gateProblem } from "./report.ts";
+export { gateProblem, gateReceipt } from "./report.ts";
 export type { GateContext, GateMachine, GateRequest } from "./run.ts";
 export type * from "./types.ts";
 export type { SignedVerdict } from "./verdict.ts";

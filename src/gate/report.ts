@@ -1,7 +1,28 @@
-/** A gate that failed, as an error for people. */
+/** What came of a gate: as a receipt, and as an error for people. */
 import { Problem } from "../base/index.ts";
 import { renderReason } from "./reasons.ts";
 import type { GateReport, Reason } from "./types.ts";
+
+/** The keys of a boot receipt that a gate alone knows; seconds since the machine's start. */
+export function gateReceipt(report: GateReport): Readonly<Record<string, string>> {
+  const probes = report.probes.flatMap((probe, index) => [
+    [`probe_${index + 1}_command`, probe.command] as const,
+    [`probe_${index + 1}_output`, (probe.output ?? "").trim().replaceAll("\n", " ")] as const,
+  ]);
+  return {
+    verdict: report.verdict,
+    verdict_path: report.path,
+    boot_backend: "qemu",
+    accelerator: report.accelerator.accelerator,
+    accelerator_reason: report.accelerator.reason,
+    boot_seconds: report.bootMs === undefined ? "" : (report.bootMs / 1000).toFixed(1),
+    ready_marker: report.markers.find(({ line }) => line !== undefined)?.line ?? "",
+    gate_sha256: report.gateSha256,
+    image_sha256: report.image.sha256,
+    public_key_sha256: report.publicKeySha256,
+    ...Object.fromEntries(probes),
+  };
+}
 
 function hintFor(reason: Reason | undefined): string {
   switch (reason?.kind) {

@@ -75,6 +75,17 @@ describe("commands", () => {
     expect(printed).toBe("one\ntwo\nthree\nfour\n");
   });
 
+  test.each([["own"], [undefined]] as const)("session %p: a process leads one, or is in ours", async (session) => {
+    let printed = "";
+    const running = host.spawn(
+      { argv: ["cat", "/proc/self/stat"] },
+      { onOutput: (chunk) => (printed += Buffer.from(chunk).toString()), ...(session === undefined ? {} : { session }) },
+    );
+    expect(await running.exited).toEqual({ status: 0, signal: null });
+    const leader = Number(printed.split(" ")[5]);
+    expect(leader === running.pid).toBe(session === "own");
+  });
+
   test("any word survives the shell", async () => {
     await fc.assert(
       fc.asyncProperty(

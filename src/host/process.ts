@@ -49,7 +49,13 @@ function inputOf(command: Command): "ignore" | "inherit" | Uint8Array {
 
 type Input = ReturnType<typeof inputOf> | "pipe";
 
-function start<Output extends "pipe" | number>(command: Command, input: Input, output: Output, onExit: (exit: Exit) => void) {
+function start<Output extends "pipe" | number>(
+  command: Command,
+  input: Input,
+  output: Output,
+  onExit: (exit: Exit) => void,
+  session?: SpawnOptions["session"],
+) {
   const env = command.env ?? CLEAN_ENVIRONMENT;
   const [program, ...rest] = command.argv;
   const found = findProgram(program, env["PATH"]);
@@ -66,6 +72,7 @@ function start<Output extends "pipe" | number>(command: Command, input: Input, o
     env,
     ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
     stdio: [input, output, output, ...(command.passDescriptors ?? [])],
+    ...(session === undefined ? {} : { detached: true }),
     onExit: (_process, status, signal) =>
       onExit({ status: signal === null ? status : null, signal: signal === null ? null : signalName(signal) }),
   });
@@ -98,7 +105,9 @@ export function spawnProcess(command: Command, options: SpawnOptions = {}): Runn
   const ended = Promise.withResolvers<Exit>();
   const input = options.stdin ?? inputOf(command);
   const { child, output } =
-    options.pipe === undefined ? onSockets(command, input, ended.resolve) : onPipe(command, input, options.pipe, ended.resolve);
+    options.pipe === undefined
+      ? onSockets(command, input, ended.resolve, options.session)
+      : onPipe(command, input, options, ended.resolve);
   const streams = Promise.all(output.map(([name, stream]) => pump(stream, (chunk) => options.onOutput?.(chunk, name))));
   const timer = command.timeoutMs === undefined ? undefined : setTimeout(() => child.kill("SIGKILL"), command.timeoutMs);
   return {
@@ -135,8 +144,8 @@ interface Started {
   readonly output: readonly (readonly ["stdout" | "stderr", AsyncIterable<Uint8Array>])[];
 }
 
-function onSockets(command: Command, input: Input, onExit: (exit: Exit) => void): Started {
-  const child = start(command, input, "pipe", onExit);
+function onSockets(command: Command, input: Input, onExit: (exit: Exit) => void, session: SpawnOptions["session"]): Started {
+  const child = start(command, input, "pipe", onExit, session);
   const { stdout, stderr } = child;
   return {
     child: started(child),
@@ -152,13 +161,13 @@ function started(child: Bun.Subprocess): Started["child"] {
   return { pid, stdin: typeof stdin === "object" ? stdin : undefined, kill: (signal) => child.kill(signal) };
 }
 
-function onPipe(command: Command, input: Input, owner: NonNullable<SpawnOptions["pipe"]>, onExit: (exit: Exit) => void): Started {
+function onPipe(command: Command, input: Input, { pipe: owner, session }: SpawnOptions, onExit: (exit: Exit) => void): Started {
   const pipe = makePipe();
-  if (pipe === undefined) return onSockets(command, input, onExit);
+  if (pipe === undefined) return onSockets(command, input, onExit, session);
   const { readEnd, writeEnd } = pipe;
   try {
-    if (owner !== "own") fchownSync(writeEnd, owner.uid, owner.gid);
-    const child = start(command, input, writeEnd, onExit);
+    if (owner !== undefined && owner !== "own") fchownSync(writeEnd, owner.uid, owner.gid);
+    const child = start(command, input, writeEnd, onExit, session);
     return { child: started(child), output: [["stdout", untilEnd(readEnd)]] };
   } catch (error) {
     closeSync(readEnd);

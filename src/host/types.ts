@@ -61,6 +61,8 @@ export interface SpawnOptions {
   readonly onOutput?: (chunk: Uint8Array, stream: "stdout" | "stderr") => void;
   /** An input that stays open and is written to while the process runs, in place of what the command says. */
   readonly stdin?: "pipe";
+  /** "own": setsid(2) in the process, which no terminal's end or Ctrl-C reaches then; it may outlive this one. */
+  readonly session?: "own";
 }
 
 /** A connection that this process opened. */

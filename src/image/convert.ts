@@ -25,7 +25,7 @@ export interface Converted {
 
 /** `to` must not be there. @throws Problem E_FILE_EXISTS, E_VHD_SIZE, E_NO_SPACE */
 export async function convertImage(host: Host, request: ConvertRequest): Promise<Converted> {
-  const { from, to, container, signal } = request;
+  const { from, to, signal } = request;
   if (host.files.exists(to)) {
     throw new Problem({
       code: "E_FILE_EXISTS",

@@ -9,6 +9,7 @@
  *
  * Limits: GPT with an EFI system partition (FAT) and a root (ext4). UFS is planned in `system` and has its place in `formats`.
  */
+export { diskDigest, type DiskKind, diskKind, makeRaw } from "./container.ts";
 export { type Container, CONTAINERS, type Converted, convertImage, type ConvertRequest } from "./convert.ts";
 export { type InspectedImage, type InspectedPartition, inspectImage } from "./inspect.ts";
 export { locateIn, type MadeImage, makeImage } from "./make.ts";

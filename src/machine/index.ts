@@ -17,10 +17,14 @@
  */
 import type { Host } from "../host/index.ts";
 import { chooseAccelerator } from "./accelerator.ts";
+import { findUefi } from "./firmware.ts";
+import type { QemuPlan } from "./hypervisor.ts";
 import { otherMachines } from "./others.ts";
+import { assertFaultless, lintSpec } from "./plan.ts";
+import { qemuProgramOf } from "./programs.ts";
 import { lintQemu, planQemu } from "./qemu.ts";
 import { type MachinesOptions, startMachine } from "./run.ts";
-import type { Machines } from "./types.ts";
+import type { Accelerator, Machines, MachineSpec } from "./types.ts";
 
 export { type BhyveExit, bhyveEndKind, bhyveExit, type BhyveFacts, type BhyvePlan, lintBhyve, planBhyve } from "./bhyve.ts";
 export { boundedLog, type BoundedLog, type ConsoleLine, consoleReader, type ConsoleReader, formatStamp } from "./console.ts";
@@ -38,4 +42,20 @@ export function openMachines(host: Host, options: MachinesOptions): Machines {
     start: (spec, start = {}) => startMachine(host, options, { plan: planQemu, lint: lintQemu }, spec, start),
     accelerator: (spec) => chooseAccelerator(host, spec, { file: acceleratorFile, scratchBelow: directory }),
   };
+}
+
+/**
+ * What `start` would run, and nothing is run: the command line and the files of a machine in `directory`.
+ *
+ * @throws Problem E_MACHINE_SPEC (exit 2), E_QEMU_MISSING, E_FIRMWARE_MISSING (exit 3)
+ */
+export function planMachine(
+  host: Host,
+  spec: MachineSpec,
+  { directory, accelerator }: { readonly directory: string } & Pick<Accelerator, "accelerator">,
+): QemuPlan {
+  assertFaultless(spec.name, [...lintSpec(spec), ...lintQemu(spec)]);
+  const firmware = spec.firmware.kind === "uefi" ? findUefi(host, spec.system, spec.firmware) : undefined;
+  const qemu = qemuProgramOf(host, spec.system);
+  return planQemu(spec, { system: host.system, qemu, setpriv: host.which("setpriv"), firmware, directory, accelerator });
 }

@@ -20,6 +20,7 @@ import {
   gate as gateOf,
   gateDigest,
   gateProblem,
+  gateReceipt,
   type GateReport,
   resolveGate,
   runGate,
@@ -353,30 +354,14 @@ export async function gateStage(line: SystemLine, made: SystemResult, image: Ima
 }
 
 function bootFields(report: GateReport, facts: Readonly<Record<string, string>>, made: SystemResult): ReceiptFields {
-  const seconds = (ms: number | undefined): string => (ms === undefined ? "" : (ms / 1000).toFixed(1));
-  const probes = report.probes.flatMap((probe, index) => [
-    [`probe_${index + 1}_command`, probe.command] as const,
-    [`probe_${index + 1}_output`, (probe.output ?? "").trim().replaceAll("\n", " ")] as const,
-  ]);
-  const marker = report.markers.find(({ line }) => line !== undefined);
   const isNative = made.fields["host_base_store_count"] === "0";
   return {
     ...facts,
-    verdict: report.verdict,
-    verdict_path: report.path,
-    boot_backend: "qemu",
-    accelerator: report.accelerator.accelerator,
-    accelerator_reason: report.accelerator.reason,
-    boot_seconds: seconds(report.bootMs),
-    ready_marker: marker?.line ?? "",
-    gate_sha256: report.gateSha256,
-    image_sha256: report.image.sha256,
-    public_key_sha256: report.publicKeySha256,
+    ...gateReceipt(report),
     closure_path: made.closure,
     host_base_store_count: made.fields["host_base_store_count"] ?? "",
     native_base_store_count: made.fields["native_base_store_count"] ?? "",
     native_runtime_ready: report.verdict === "pass" && isNative ? "ok" : "no",
-    ...Object.fromEntries(probes),
   };
 }
 

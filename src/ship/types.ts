@@ -1,5 +1,6 @@
 /** The line: stages in order, each taking digests and leaving a receipt. */
 import type { StorePath } from "../base/index.ts";
+import type { ComposedSystem } from "../compose/index.ts";
 import type { GateEvent } from "../gate/index.ts";
 import type { ReceiptFields } from "../receipt/index.ts";
 
@@ -54,6 +55,8 @@ export interface ShippedSystem {
   readonly kernel: string;
   readonly initrd: string | undefined;
   readonly commandLine: string;
+  /** Looks into its parts, for every path of its root; what the line did already is not done again. */
+  readonly compose: () => Promise<ComposedSystem>;
 }
 
 export interface Ship {
