@@ -2,7 +2,7 @@
  * The second half of the line: worlds and slices, the system item, its image, and the gate. A stage that was done for the same input,
  * and whose result is still there, is not done again; so the parts of a system are only looked into when something has to be made.
  */
-import { canonicalJson, isStorePath, operatingSystemOf, Problem, sha256, type StorePath } from "../base/index.ts";
+import { canonicalJson, isStorePath, operatingSystemOf, sha256, type StorePath } from "../base/index.ts";
 import type { Builder, StepResult } from "../build/index.ts";
 import {
   type ComposeContext,
@@ -34,6 +34,7 @@ import type { SystemDeclaration } from "../system/index.ts";
 import type { SliceDeclaration } from "../world/index.ts";
 import type { Outcome, Shipping } from "./run.ts";
 import { noteResult, readFields, resultOf } from "./records.ts";
+import { foreign, noUfs } from "./refusals.ts";
 import { rootName } from "./roots.ts";
 import type { ShippedSystem } from "./types.ts";
 
@@ -143,7 +144,7 @@ export async function systemStage(
   const { context, listings, system, shipping, made } = line;
   const { store, ledger, receipts, now } = shipping.context;
   const { spec } = system.declaration;
-  if (spec.family !== operatingSystemOf(context.system) && spec.family === "linux") throw foreign(system);
+  if (spec.family !== operatingSystemOf(context.system) && spec.family === "linux") throw foreign(system.name, spec.family);
   const parts = await realiseParts(context, system.declaration, slices, {
     outputOf: (recipe) => outputOf(made, recipe),
     repositoryOf: (declaration) => {
@@ -246,7 +247,7 @@ export async function imageStage(line: SystemLine, made: SystemResult): Promise<
   const { system, shipping } = line;
   const { host, store, ledger, receipts, now, system: platform } = shipping.context;
   const { spec } = system.declaration;
-  if (spec.family === "freebsd") throw noUfs(system);
+  if (spec.family === "freebsd") throw noUfs(system.name);
   const key = sha256(
     canonicalJson({ what: LAYOUT, system: made.closure, development: made.development ?? "", disk: plain(spec.disk) }),
   );
@@ -381,22 +382,4 @@ export function shipped(
     commandLine: made.fields["command_line"] ?? "",
     compose: made.compose,
   };
-}
-
-function foreign({ name, declaration }: NamedSystem): Problem {
-  return new Problem({
-    code: "E_SYSTEM_FOREIGN",
-    message: `the system ${name} is of the family ${declaration.spec.family}, which is not made on this machine`,
-    hint: "ship it on a Linux machine",
-    exit: 3,
-  });
-}
-
-function noUfs({ name }: NamedSystem): Problem {
-  return new Problem({
-    code: "E_IMAGE_UNSUPPORTED",
-    message: `the system ${name} has a UFS root, which Garth does not write`,
-    hint: "its closure is made, with everything that makefs(8) needs: `garth ship --until system`",
-    exit: 3,
-  });
 }
