@@ -66,6 +66,8 @@ const LINUX: RuleSet = {
     },
     // The same as the boot's own status lines show it.
     { name: "unit-started-again", pattern: String.raw`^\[  OK  \] Started (\S+)`, max: 5, windowS: 60 },
+    // A service of a system whose process 1 is busybox, by its supervisor.
+    { name: "service-restarts", pattern: String.raw`^garth: service (\S+) ended with status \d+, start \d`, max: 3, windowS: 60 },
     { name: "unit-given-up", pattern: String.raw`(?:^|\s)(\S+): Start request repeated too quickly`, max: 0, windowS: 60 },
     // sysvinit and BusyBox, mostly about a getty whose terminal is not there.
     { name: "getty-respawning", pattern: String.raw`\brespawning too fast\b`, max: 0, windowS: 60 },

@@ -16,7 +16,7 @@ export type EtcTree = Map<string, { readonly text: string; readonly executable?:
 const READY_DIRECTORY = "/var/lib/garth";
 
 /** What the system says of itself when it is ready, and that it is. Run by either process 1, by the shell of the system. */
-function readyScript(spec: SystemSpec, reached: string): string {
+function readyScript(spec: SystemSpec, reached: readonly string[]): string {
   const ports = spec.services.filter(({ name, listens }) => listens !== undefined && spec.readiness.includes(name));
   const waits = ports.map(
     ({ listens = 0 }) => `until listens ${listens.toString(16).toUpperCase().padStart(4, "0")}; do sleep 0.1; done`,
@@ -27,7 +27,7 @@ function readyScript(spec: SystemSpec, reached: string): string {
     "# Waits until every service that the declaration names has been reached, then says so on the console.",
     "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
     'listens() { cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$1 [0-9A-F]*:0000 0A "; }',
-    reached,
+    ...reached,
     ...waits,
     "system=$(readlink /run/current-system)",
     `mkdir -p ${READY_DIRECTORY}`,
@@ -40,6 +40,11 @@ function readyScript(spec: SystemSpec, reached: string): string {
     "} >/dev/console",
     "",
   ].join("\n");
+}
+
+/** Services to wait for that do not say so by listening. */
+function withoutPort({ services, readiness }: SystemSpec): readonly string[] {
+  return services.flatMap(({ name, listens }) => (listens === undefined && readiness.includes(name) ? [name] : []));
 }
 
 /** Keys of receipts are lower case with underscores. */
@@ -93,7 +98,10 @@ export function systemdTree(spec: SystemSpec): EtcTree {
     ].join("\n"),
   );
   wanted("garth-ready.service");
-  etc.set("garth/ready", { text: readyScript(spec, ":"), executable: true });
+  const quiet = withoutPort(spec).map(unitName);
+  // systemd takes a service for started when its program runs; whether it still does a second later is another question.
+  const reached = quiet.length === 0 ? [] : ["sleep 1", ...quiet.map((name) => `systemctl is-active --quiet ${name} || exit 1`)];
+  etc.set("garth/ready", { text: readyScript(spec, reached), executable: true });
   etc.set("systemd/system/multi-user.target.wants/systemd-networkd.service", {
     link: "/usr/lib/systemd/system/systemd-networkd.service",
   });
@@ -165,8 +173,8 @@ export function busyboxTree(spec: SystemSpec, busybox: string): EtcTree {
   script("stop", STOP);
   if (spec.network.some(({ address }) => address === "dhcp")) script("dhcp", DHCP.replace("@BUSYBOX@", busybox));
   for (const service of inOrder(spec.services)) script(`services/${service.name}`, serviceScript(service));
-  const reached = spec.readiness.map((name) => `until [ -e /run/garth/${name}.reached ]; do sleep 0.1; done`).join("\n");
-  script("ready", readyScript(spec, reached === "" ? ":" : reached));
+  const reached = withoutPort(spec).map((name) => `until [ -e /run/garth/${name}.reached ]; do sleep 0.1; done`);
+  script("ready", readyScript(spec, reached));
   etc.set("inittab", {
     text: [
       "# What busybox's init runs: at the start, then each service under its supervisor, then the word that all is there.",
@@ -243,7 +251,7 @@ function serviceScript({ name, command, prepare, user, environment, oneShot }: S
     ...prepare.map((line) => `${line.map(shellWord).join(" ")} || exit`),
     ...(oneShot
       ? [`${words} || { echo "garth: service ${name} failed with status $?" >/dev/console; exit 1; }`, reached]
-      : [reached, `exec ${words}`]),
+      : [`exec ${words}`]),
     "",
   ].join("\n");
 }
@@ -254,7 +262,12 @@ const SUPERVISE = `#!/bin/sh
 name=$1
 count=1
 while :; do
-    ${SCRIPTS}/services/"$name" </dev/null >>/run/garth/"$name".log 2>&1
+    ${SCRIPTS}/services/"$name" </dev/null >>/run/garth/"$name".log 2>&1 &
+    pid=$!
+    # One that ends at once was never there.
+    sleep 1
+    kill -0 "$pid" 2>/dev/null && : >/run/garth/"$name".reached
+    wait "$pid"
     status=$?
     echo "garth: service $name ended with status $status, start $count" >/dev/console
     tail -n 3 /run/garth/"$name".log | sed "s/^/garth: $name: /" >/dev/console
@@ -263,7 +276,6 @@ while :; do
     on-failure) [ "$status" -eq 0 ] && exit ;;
     esac
     count=$((count + 1))
-    sleep 1
 done
 `;
 
