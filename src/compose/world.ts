@@ -6,7 +6,7 @@ import {
   type Attributes,
   ATTRIBUTES_FILE,
   type ListedEntry,
-  parseTarLine,
+  parseTarList,
   renderAttributes,
   type WorldDeclaration,
 } from "../world/index.ts";
@@ -111,18 +111,15 @@ async function extract({ host }: ComposeContext, archive: string, tree: string):
   const without = [...EMPTY].flatMap((name) => [`--exclude=./${name}/*`, `--exclude=${name}/*`]);
   const common = ["--file", archive, "--anchored", ...without];
   const list = await host.run({
-    argv: ["tar", "--list", "--verbose", "--numeric-owner", "--quoting-style=literal", ...common],
+    argv: ["tar", "--list", "--verbose", "--numeric-owner", "--quoting-style=c", ...common],
     doing,
   });
   await host.run({
     argv: ["tar", "--extract", "--directory", tree, "--no-same-owner", "--no-same-permissions", ...common],
     doing,
   });
-  const said = new Map<string, Attributes>();
-  for (const line of list.text().split("\n")) {
-    const found = parseTarLine(line);
-    if (found !== undefined) said.set(found.path, found);
-  }
+  host.files.removeTree(`${tree}/${ABOUT}`);
+  const said = parseTarList(list.text());
   const listing: ListedEntry[] = [];
   const walk = (relative: string): void => {
     for (const bytes of host.files.list(relative === "" ? tree : `${tree}/${relative}`)) {
@@ -133,9 +130,9 @@ async function extract({ host }: ComposeContext, archive: string, tree: string):
         host.files.unlink(`${tree}/${path}`);
         continue;
       }
-      const special = said.get(path)?.mode ?? mode;
-      if (type !== "symlink") host.files.chmod(`${tree}/${path}`, type === "directory" ? 0o755 : special & 0o777 & ~0o022);
-      listing.push({ path, type, executable: (special & 0o111) !== 0, sizeBytes });
+      const executable = ((said.get(path)?.mode ?? mode) & 0o111) !== 0;
+      if (type !== "symlink") host.files.chmod(`${tree}/${path}`, type === "directory" || executable ? 0o755 : 0o644);
+      listing.push({ path, type, executable, sizeBytes });
       if (type === "directory") walk(path);
     }
   };

@@ -31,9 +31,10 @@ export function attributesOf(table: AttributeTable, path: string, entry: Pick<Li
   return table.get(path) ?? { mode: usualMode(entry), uid: 0, gid: 0 };
 }
 
-/** Only what is not as usual, sorted by path. */
+/** Only what is not as usual, sorted by path: a listing may have the order of a directory. */
 export function renderAttributes(table: AttributeTable, listing: readonly ListedEntry[]): string {
-  const lines = listing.flatMap((entry): MtreeEntry[] => {
+  const sorted = listing.toSorted((left, right) => (left.path < right.path ? -1 : 1));
+  const lines = sorted.flatMap((entry): MtreeEntry[] => {
     const found = table.get(entry.path);
     if (found === undefined || isUsual(found, entry)) return [];
     return [{ path: entry.path, type: mtreeType(entry), mode: found.mode, uid: found.uid, gid: found.gid }];
@@ -56,18 +57,47 @@ export function parseAttributes(text: string, where: string): AttributeTable {
   );
 }
 
+/** `-rwsr-xr-x 0/0 55528 2023-03-23 12:34 "./usr/bin/mount"`, and what a link leads to behind it. */
+const TAR_LINE = /^([-dlh])([-rwxsStT]{9}) (\d+)\/(\d+) +\d+ \S+ \S+ "((?:[^"\\]|\\.)*)"(?: link to "((?:[^"\\]|\\.)*)")?/;
+
 /**
- * A line of `tar --list --verbose --numeric-owner --quoting-style=literal`: `-rwsr-xr-x 0/0 55528 2023-03-23 12:34 ./usr/bin/mount`.
- * undefined for what is neither a file nor a directory.
+ * What `tar --list --verbose --numeric-owner --quoting-style=c` says of files, directories and symlinks. That style alone has one
+ * meaning whatever a name holds. A hard link has what the file has that it is another name of.
  */
-export function parseTarLine(line: string): (Attributes & { readonly path: string }) | undefined {
-  const match = /^[-d]([-rwxsStT]{9}) (\d+)\/(\d+) +\d+ \S+ \S+ (?:\.\/)?(.*?)\/?$/.exec(line);
-  if (match === null) return undefined;
-  const [, letters = "", uid, gid, path = ""] = match;
+export function parseTarList(text: string): AttributeTable {
+  const table = new Map<string, Attributes>();
+  for (const line of text.split("\n")) {
+    const match = TAR_LINE.exec(line);
+    if (match === null) continue;
+    const [, kind, letters = "", uid, gid, name = "", linked] = match;
+    const own = { mode: kind === "l" ? 0o777 : modeOf(letters), uid: Number(uid), gid: Number(gid) };
+    const other = kind === "h" && linked !== undefined ? table.get(memberPath(linked)) : undefined;
+    table.set(memberPath(name), other ?? own);
+  }
+  return table;
+}
+
+/** Nine letters as ls(1) writes them. */
+function modeOf(letters: string): number {
   let mode = 0;
   for (const [index, letter] of [...letters].entries()) {
     if (/[rwxst]/.test(letter)) mode |= 0o400 >> index;
     if (/[sStT]/.test(letter)) mode |= index === 2 ? 0o4000 : index === 5 ? 0o2000 : 0o1000;
   }
-  return { path, mode, uid: Number(uid), gid: Number(gid) };
+  return mode;
+}
+
+const C_ESCAPES: Readonly<Record<string, string>> = { a: "\u0007", b: "\b", f: "\f", n: "\n", r: "\r", t: "\t", v: "\v" };
+
+/** The name without `./` or `/` before and a slash behind. Bytes that are not UTF-8 come as octal digits. */
+function memberPath(quoted: string): string {
+  const bytes = [...quoted.matchAll(/\\([0-7]{3})|\\(.)|[^\\]+/gs)].map(([whole, octal, escaped]) => {
+    if (octal !== undefined) return Buffer.of(Number.parseInt(octal, 8));
+    return Buffer.from(escaped === undefined ? whole : (C_ESCAPES[escaped] ?? escaped));
+  });
+  return Buffer.concat(bytes)
+    .toString("utf8")
+    .replace(/^(?:\.?\/)+/, "")
+    .replace(/^\.$/, "")
+    .replace(/\/+$/, "");
 }

@@ -18,7 +18,7 @@ export {
   attributesOf,
   type AttributeTable,
   parseAttributes,
-  parseTarLine,
+  parseTarList,
   renderAttributes,
   usualMode,
 } from "./attributes.ts";

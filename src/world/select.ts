@@ -18,21 +18,23 @@ export function matcher(patterns: readonly string[]): PathTest {
     else plain.add(pattern);
   }
   return (path) => {
-    if (globs.some((glob) => glob.test(path))) return true;
+    if (globs.some((glob) => glob.test(`${path}/`))) return true;
     for (let end = path.length; end > 0; end = path.lastIndexOf("/", end - 1)) if (plain.has(path.slice(0, end))) return true;
     return false;
   };
 }
 
 function globExpression(pattern: string): RegExp {
-  const parts = pattern.split("/").map((part) => {
+  // Of several in a row one says the same, and is not tried in every combination.
+  const all = pattern.split("/").filter((part, index, list) => part !== "**" || list[index - 1] !== "**");
+  const parts = all.map((part) => {
     if (part === "**") return "(?:[^/]+/)*";
     return `${part
       .replaceAll(/[.+^${}()|[\]\\]/g, String.raw`\$&`)
       .replaceAll("*", "[^/]*")
       .replaceAll("?", "[^/]")}/`;
   });
-  return new RegExp(`^${parts.join("").replace(/\/$/, "")}(?:/|$)`, "u");
+  return new RegExp(`^${parts.join("")}`, "u");
 }
 
 /** The entries of the slice, in the order of the listing, which has each directory before what is in it. */

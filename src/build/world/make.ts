@@ -1,7 +1,7 @@
 /** From .deb files to a tree. */
 import { Problem } from "../../base/index.ts";
 import { CLEAN_ENVIRONMENT, type Host, isErrno } from "../../host/index.ts";
-import { type Attributes, parseTarLine, type WorldLock } from "../../world/index.ts";
+import { type AttributeTable, parseTarList, type WorldLock } from "../../world/index.ts";
 import { eachChunk } from "../fetch/distfiles.ts";
 import { requireTool } from "../fetch/problems.ts";
 import { runTool } from "../fetch/tool.ts";
@@ -52,7 +52,7 @@ export async function makeTree(
     const tree = `${scratch}/tree`;
     const target = host.isRoot ? tree : `${scratch}/tree.tar`;
     await run(context, doing, debianTreeCommand({ repository, target, isRoot: host.isRoot, purpose }, lock), open);
-    let owners: ReadonlyMap<string, Attributes> | undefined;
+    let owners: AttributeTable | undefined;
     if (!host.isRoot) {
       if (purpose === "system") owners = await ownersIn(context, target, doing);
       host.files.makeDirectory(tree);
@@ -73,15 +73,10 @@ export async function makeTree(
 }
 
 /** Without root the tree has one owner; what the packages said is in the archive alone. */
-async function ownersIn(context: WorldContext, archive: string, doing: string): Promise<ReadonlyMap<string, Attributes>> {
-  const argv = ["tar", "--list", "--verbose", "--numeric-owner", "--quoting-style=literal", "--file", archive] as const;
+async function ownersIn(context: WorldContext, archive: string, doing: string): Promise<AttributeTable> {
+  const argv = ["tar", "--list", "--verbose", "--numeric-owner", "--quoting-style=c", "--file", archive] as const;
   const { stdout } = await runTool(context.host, { argv, doing, signal: context.signal });
-  return new Map(
-    stdout.split("\n").flatMap((line) => {
-      const found = parseTarLine(line);
-      return found === undefined ? [] : [[found.path, found] as const];
-    }),
-  );
+  return parseTarList(stdout);
 }
 
 const OPEN_PLACE = /^garth-world-(?<owner>.+)-[A-Za-z0-9]{6}$/;
