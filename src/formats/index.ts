@@ -5,7 +5,7 @@
  * amount, and throw a `Problem` for anything that is not as the format says.
  */
 export { type BlockImage, type Content, contentBytes, type FileSystemEntry, type Piece, shifted } from "./blocks.ts";
-export { crc32, crc32c } from "./crc.ts";
+export { crc32 } from "./crc.ts";
 export {
   type Disk,
   type GptReading,

@@ -22,7 +22,6 @@ export {
   list,
   matching,
   oneOf,
-  positiveInteger,
   recordOf,
   shape,
   text,
