@@ -15,6 +15,7 @@ const MACHINE_OPTIONS = [
   { name: "memory", value: "SIZE", help: "default 1G" },
   { name: "cpus", value: "N", help: "default 1" },
   { name: "accelerator", value: "auto|kvm|tcg", help: "default auto: kvm where a guest was seen to run on it" },
+  { name: "firmware", value: "uefi|bios", help: "default uefi" },
   { name: "direct", help: "of a SYSTEM: load its kernel without firmware" },
 ];
 
@@ -43,7 +44,13 @@ export const SYSTEMS: readonly Command[] = [
     notes: ["A REF is FILE#NAME of a slice({ ... }), or of a world({ ... }): its four standard slices, with overlaps and gaps."],
     load: async () => (await worldModule()).cut,
   },
-  { path: ["world", "ls"], summary: "worlds and slices there are", arguments: [], options: [], load: async () => (await worldModule()).ls },
+  {
+    path: ["world", "ls"],
+    summary: "worlds and slices there are",
+    arguments: [],
+    options: [],
+    load: async () => (await worldModule()).ls,
+  },
   {
     path: ["system", "build"],
     summary: "make the closure of a declared system",
@@ -57,7 +64,7 @@ export const SYSTEMS: readonly Command[] = [
     summary: "how two systems differ: packages, files, sizes, services",
     arguments: [{ name: "SYSTEM|ITEM" }, { name: "SYSTEM|ITEM" }],
     options: [JOBS, KEY],
-    notes: [SYSTEM_NOTE, "Exit status 1 when they do."],
+    notes: [SYSTEM_NOTE, "An ITEM is the store path of a closure, or enough of it.", "Exit status 1 when they do."],
     load: async () => (await systemModule()).diff,
   },
   {
@@ -120,7 +127,13 @@ export const SYSTEMS: readonly Command[] = [
     notes: [IMAGE_NOTE],
     load: async () => (await machineModule()).run,
   },
-  { path: ["machine", "ls"], summary: "machines there are", arguments: [], options: [], load: async () => (await machineModule()).ls },
+  {
+    path: ["machine", "ls"],
+    summary: "machines there are, and those that ended",
+    arguments: [],
+    options: [{ name: "sweep", help: "first forget those that ended, and end those of a Garth that was killed" }],
+    load: async () => (await machineModule()).ls,
+  },
   {
     path: ["machine", "console"],
     summary: "the console of a machine, with times; follows it until it ends",
@@ -138,7 +151,13 @@ export const SYSTEMS: readonly Command[] = [
     options: [],
     load: async () => (await machineModule()).screenshot,
   },
-  { path: ["machine", "stop"], summary: "end a machine at once", arguments: [{ name: "NAME" }], options: [], load: async () => (await machineModule()).stop },
+  {
+    path: ["machine", "stop"],
+    summary: "end a machine at once",
+    arguments: [{ name: "NAME" }],
+    options: [],
+    load: async () => (await machineModule()).stop,
+  },
   {
     path: ["gate", "run"],
     summary: "boot an image and judge its console; leaves a signed verdict",
@@ -162,6 +181,7 @@ export const SYSTEMS: readonly Command[] = [
       { name: "console", help: "the whole console instead" },
       { name: "trust-key", value: "FILE", help: "it must be signed by this public key" },
     ],
+    notes: ["A VERDICT is a store path, enough of it, or the name of what was booted: then the newest."],
     load: async () => (await gateModule()).show,
   },
 ];

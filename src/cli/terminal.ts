@@ -6,6 +6,7 @@
 import { fstatSync, statSync, writeSync } from "node:fs";
 import { Problem } from "../base/index.ts";
 
+export const STDIN = 0;
 export const STDOUT = 1;
 export const STDERR = 2;
 
@@ -72,6 +73,18 @@ export async function isLive(descriptor: number, env: Environment): Promise<bool
   const stat = fstatSync(descriptor);
   if (!stat.isCharacterDevice() || stat.rdev === statSync("/dev/null").rdev) return false;
   return (await import("node:tty")).isatty(descriptor);
+}
+
+/** Whether somebody can say something there: a terminal, or a pipe. A file and /dev/null have nothing to say to a console. */
+export function isTyped(descriptor: number): boolean {
+  try {
+    const stat = fstatSync(descriptor);
+    if (stat.isFIFO() || stat.isSocket()) return true;
+    return stat.isCharacterDevice() && stat.rdev !== statSync("/dev/null").rdev;
+  } catch (error) {
+    if (errnoOf(error) === "EBADF") return false;
+    throw error;
+  }
 }
 
 /** NO_COLOR (no-color.org) and TERM=dumb turn colours off; the locale says whether lines can be drawn. */

@@ -1,5 +1,6 @@
 /** An image before the readers that others wrote: sgdisk for the table, fsck.fat and e2fsck for the file systems. */
 import { Problem } from "../base/index.ts";
+import { PARTITION_TYPE } from "../formats/index.ts";
 import type { Host } from "../host/index.ts";
 import { inspectImage, type InspectedPartition } from "./inspect.ts";
 import { writeBlocks } from "./write.ts";
@@ -33,9 +34,7 @@ export async function verifyImage(host: Host, file: string, temporaryDirectory: 
   const scratch = host.files.makeTemporaryDirectory(`${temporaryDirectory}/verify-`);
   try {
     for (const partition of partitions) {
-      const tool =
-        partition.fileSystem === "ext4" ? ["e2fsck", "-fn"] : partition.fileSystem === "fat" ? ["fsck.fat", "-n"] : undefined;
-      const [program, ...options] = tool ?? [];
+      const [program, ...options] = CHECKERS[expected(partition)];
       if (program === undefined) continue;
       const copy = `${scratch}/${partition.number}`;
       await cutOut(host, file, partition, copy, sizeBytes);
@@ -55,6 +54,15 @@ export async function verifyImage(host: Host, file: string, temporaryDirectory: 
     host.files.removeTree(scratch);
   }
   return checks;
+}
+
+const CHECKERS = { ext4: ["e2fsck", "-fn"], fat: ["fsck.fat", "-n"], unknown: [] } as const;
+
+/** What nobody could read is held to what its partition says it is: a boot sector that is gone is damage, too. */
+function expected({ fileSystem, typeGuid }: InspectedPartition): InspectedPartition["fileSystem"] {
+  if (fileSystem !== "unknown") return fileSystem;
+  if (typeGuid === PARTITION_TYPE.esp) return "fat";
+  return typeGuid === PARTITION_TYPE.linuxRootX86_64 || typeGuid === PARTITION_TYPE.linuxRootAarch64 ? "ext4" : "unknown";
 }
 
 function judged(good: boolean, text: string): Pick<ImageCheck, "good" | "said"> {
