@@ -1,11 +1,15 @@
 /** What a declaration says of things that only its parts can bring: looked at when they are there, before the closure is made. Pure. */
 import { Problem } from "../base/index.ts";
 import type { Accounts } from "./accounts.ts";
+import { conflictProblem } from "./profile.ts";
+import { unitFiles } from "./linux-services.ts";
+import { hasHome, isCopied, isOutsideProfile, topOf } from "./places.ts";
 import type { Composition, Part, SystemSpec } from "./types.ts";
 
-/** @throws Problem E_SYSTEM_INVALID, E_SERVICE_WITHOUT_PACKAGE */
+/** @throws Problem E_SYSTEM_INVALID, E_SERVICE_WITHOUT_PACKAGE, E_FILE_CONFLICT */
 export function checkAgainstParts(composition: Composition, accounts: Accounts): void {
   const { spec } = composition;
+  copiedOnce(composition);
   const users = new Set(accounts.users.map(({ name }) => name));
   const groups = new Set(accounts.groups.map(({ name }) => name));
   spec.services.forEach(({ user }, index) => {
@@ -18,8 +22,16 @@ export function checkAgainstParts(composition: Composition, accounts: Accounts):
   const files = filesOf(composition);
   spec.services.forEach(({ name, command }, index) => {
     const wanted = command === undefined ? serviceFiles(spec, name) : [command[0] ?? ""];
-    if (!wanted.some((path) => files.mayHave(path))) throw withoutPackage(composition, index, wanted);
+    const isThere = command === undefined ? files.has : files.mayHave;
+    if (!wanted.some(isThere)) throw withoutPackage(composition, index, wanted);
   });
+  spec.users.forEach(({ home, authorizedKeys }, index) => {
+    if (!hasHome(home) || !files.isFixed(home) || (files.has(home) && authorizedKeys.length === 0)) return;
+    throw unwritable(spec, `users[${index}].home`, home);
+  });
+  for (const { mountPoint } of spec.fileSystems) {
+    if (files.isFixed(mountPoint) && !files.has(mountPoint)) throw unwritable(spec, "fileSystems", mountPoint);
+  }
   const init = spec.init === "systemd" ? "/usr/lib/systemd/systemd" : typeof spec.init === "object" ? spec.init.exec : undefined;
   if (init !== undefined && !files.mayHave(init)) {
     throw new Problem({
@@ -37,31 +49,67 @@ export function checkAgainstParts(composition: Composition, accounts: Accounts):
 
 /** Where a service lies that is enabled and not defined here. */
 function serviceFiles({ family }: SystemSpec, name: string): readonly string[] {
-  if (family === "freebsd") return [`/etc/rc.d/${name}`, `/usr/local/etc/rc.d/${name}`];
-  const unit = /\.[a-z]+$/.test(name) ? name : `${name}.service`;
-  return [`/usr/lib/systemd/system/${unit.replace(/@[^.]*\./, "@.")}`];
+  return family === "freebsd" ? [`/etc/rc.d/${name}`, `/usr/local/etc/rc.d/${name}`] : unitFiles(name);
 }
 
-/** Of parts merged: which absolute paths there are. What lies outside every part (below /opt, /etc) may be there at run time. */
-function filesOf({ base, packages, kernel }: Composition): { readonly mayHave: (path: string) => boolean } {
-  const known = new Set<string>();
-  const links = new Map<string, string>();
+interface Files {
+  has(path: string): boolean;
+  /** Also what lies where the running system may put something: below /opt, /var, a mount point. */
+  mayHave(path: string): boolean;
+  /** Whether it lies in a tree that parts bring and nobody writes to: below /usr. */
+  isFixed(path: string): boolean;
+}
+
+/** What the merged parts and the declaration have, followed through symlinks as in the running system. */
+function filesOf({ spec, base, packages, kernel }: Composition): Files {
+  /** Path -> target of a symlink, undefined for everything else. */
+  const known = new Map<string, string | undefined>(Object.keys(spec.etc).map((path) => [`etc/${path}`, undefined]));
   for (const { prefix, listing } of [...base, ...packages, kernel]) {
-    for (const { path, type, target } of listing) {
-      const full = prefix === "" ? path : `${prefix}/${path}`;
-      known.add(full);
-      if (type === "symlink" && target !== undefined && !full.includes("/") && !target.startsWith("/")) links.set(full, target);
-    }
+    for (const { path, target } of listing) known.set(prefix === "" ? path : `${prefix}/${path}`, target);
   }
-  const tops = new Set([...known].map((path) => path.split("/", 1)[0] ?? ""));
+  /** The first path on the way that is not known; undefined where all are. */
+  const missing = (path: string): string | undefined => {
+    let rest = partsOf(path);
+    let at: readonly string[] = [];
+    for (let links = 0; ;) {
+      const [name, ...more] = rest;
+      if (name === undefined) return undefined;
+      rest = more;
+      if (name === "..") {
+        at = at.slice(0, -1);
+        continue;
+      }
+      const here = [...at, name].join("/");
+      const target = known.get(here);
+      if (target === undefined) {
+        if (more.length === 0 && !known.has(here)) return here;
+        at = [...at, name];
+        continue;
+      }
+      links += 1;
+      if (links > LINKS) return here;
+      if (target.startsWith("/")) at = [];
+      rest = [...partsOf(target), ...rest];
+    }
+  };
+  const mounts = spec.fileSystems.flatMap(({ mountPoint }) => (mountPoint === "/" ? [] : [`${mountPoint.slice(1)}/`]));
+  const isOpen = (path: string): boolean => isOutsideProfile(path) || mounts.some((mount) => path.startsWith(mount));
+  const tops = new Set([...known.keys()].map(topOf).filter((top) => !isOutsideProfile(top)));
   return {
+    isFixed: (path) => tops.has(topOf(path.slice(1))),
+    has: (path) => missing(path) === undefined,
     mayHave: (path) => {
-      const [top = "", ...rest] = path.slice(1).split("/");
-      const real = [links.get(top) ?? top, ...rest].join("/");
-      const isFixed = ["usr", "bin", "sbin", "lib", "lib64", "libexec"].includes(top) && tops.has(top);
-      return known.has(real) || !isFixed;
+      const where = missing(path);
+      return where === undefined || isOpen(where);
     },
   };
+}
+
+/** As many as Linux follows. */
+const LINKS = 40;
+
+function partsOf(path: string): readonly string[] {
+  return path.split("/").filter((part) => part !== "" && part !== ".");
 }
 
 function withoutPackage(composition: Composition, index: number, wanted: readonly string[]): Problem {
@@ -79,6 +127,29 @@ function withoutPackage(composition: Composition, index: number, wanted: readonl
 function brought({ base, packages }: Composition): readonly string[] {
   const line = (part: Part): string => `${part.name} (${part.path})`;
   return ["the system is made of:", ...base.map(line), ...packages.map(line)];
+}
+
+/** What is copied to the root comes from one part, as what is linked there does. */
+function copiedOnce({ base }: Composition): void {
+  const seen = new Map<string, { readonly part: Part; readonly type: string }>();
+  for (const part of base) {
+    for (const { path, type } of part.listing) {
+      if (!isCopied(path)) continue;
+      const other = seen.get(path);
+      if (other !== undefined && (type !== "directory" || other.type !== "directory"))
+        throw conflictProblem([{ path, parts: [other.part.name, part.name] }]);
+      seen.set(path, { part, type });
+    }
+  }
+}
+
+function unwritable(spec: SystemSpec, field: string, path: string): Problem {
+  return new Problem({
+    code: "E_SYSTEM_INVALID",
+    message: `system ${spec.name}: ${field}: ${path} would have to be made in a tree of the store, which nobody writes to`,
+    hint: "name a path below /var, /srv, /home or one of its own",
+    exit: 2,
+  });
 }
 
 export function nobody(spec: SystemSpec, field: string, name: string, what: "user" | "group"): Problem {

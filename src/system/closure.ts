@@ -1,10 +1,11 @@
 /** What the system items of both families have in common: a tree put together path by path, the base's etc, owners, metadata. Pure. */
 import { canonicalJson, type JsonValue, Problem } from "../base/index.ts";
 import { type Attributes, attributesOf, type AttributeTable } from "../world/index.ts";
+import { conflictProblem } from "./profile.ts";
 import type { Composition, Part, PlannedEntry, PlannedTree } from "./types.ts";
 
 export interface TreeBuilder {
-  /** The directories above come along. */
+  /** The directories above come along. @throws Problem E_FILE_CONFLICT where one path would be a directory and something else */
   put(path: string, entry: PlannedEntry): void;
   text(path: string, text: string, executable?: boolean): void;
   link(path: string, target: string): void;
@@ -17,8 +18,12 @@ export function treeBuilder(): TreeBuilder {
   const put = (path: string, entry: PlannedEntry): void => {
     for (let end = path.indexOf("/"); end > 0; end = path.indexOf("/", end + 1)) {
       const above = path.slice(0, end);
-      if (!entries.has(above)) entries.set(above, { type: "directory" });
+      const known = entries.get(above);
+      if (known === undefined) entries.set(above, { type: "directory" });
+      else if (known.type !== "directory") throw notBoth(above, path);
     }
+    const known = entries.get(path);
+    if (known !== undefined && (known.type === "directory") !== (entry.type === "directory")) throw notBoth(path, path);
     entries.set(path, entry);
   };
   return {
@@ -27,6 +32,15 @@ export function treeBuilder(): TreeBuilder {
     link: (path, target) => put(path, { type: "symlink", target }),
     tree: () => new Map([...entries].toSorted(([left], [right]) => (left < right ? -1 : 1))),
   };
+}
+
+function notBoth(path: string, wanted: string): Problem {
+  return new Problem({
+    code: "E_FILE_CONFLICT",
+    message: `/${path} would be a directory and something else${path === wanted ? "" : `: /${wanted} is to lie in it`}`,
+    hint: "leave one of the two out of `etc`, or cut the path from a slice with `prune`",
+    exit: 2,
+  });
 }
 
 /** The base's etc less what `isNotTaken`, with owners where they are not as usual. @throws Problem E_FILE_CONFLICT */
@@ -40,7 +54,7 @@ export function* baseEtc(
       const { path, type, executable, target = "" } = entry;
       if (!path.startsWith("etc/") || isNotTaken(path)) continue;
       const other = seen.get(path);
-      if (type !== "directory" && other !== undefined) throw conflict(path, other, part.name);
+      if (type !== "directory" && other !== undefined) throw conflictProblem([{ path, parts: [other, part.name] }]);
       seen.set(path, part.name);
       const owner = part.attributes.has(path) ? attributesOf(part.attributes, path, entry) : undefined;
       if (type === "directory") yield [path, { type }, owner];
@@ -48,15 +62,6 @@ export function* baseEtc(
       else yield [path, { type, executable, content: { kind: "part", part: part.path, path } }, owner];
     }
   }
-}
-
-function conflict(path: string, left: string, right: string): Problem {
-  return new Problem({
-    code: "E_FILE_CONFLICT",
-    message: `${left} and ${right} both bring /${path}`,
-    hint: "cut the path from one of the slices with `prune`",
-    exit: 2,
-  });
 }
 
 /** `MODE UID GID PATH`, one a line, sorted: what an activation gives the files of /etc. */

@@ -25,6 +25,7 @@ export function checkTogether(options: SystemOptions, spec: SystemSpec): void {
       fail(["fileSystems", index], "either a label or a device", each.label === undefined ? undefined : "both");
   });
   references(spec);
+  services(options, spec);
   family(options, spec);
   disk(spec);
 }
@@ -34,8 +35,9 @@ function roles({ kernel, bootloader, base, development = [] }: SystemOptions): v
   if (bootloader.role !== "boot") fail(["bootloader"], "a slice with the role boot", bootloader.role);
   if (!base.some(({ role }) => role === "runtime"))
     fail(["base"], "a slice with the role runtime among them", base.map(({ role }) => role).join(", "));
-  base.forEach(({ role }, index) => {
-    if (role === "development") fail(["base", index], "no development slice: it belongs into `development`", role);
+  base.forEach((slice, index) => {
+    if (slice.role === "development") fail(["base", index], "no development slice: it belongs into `development`", slice.role);
+    if (base.indexOf(slice) !== index) fail(["base", index], "each slice once", slice.name);
   });
   development.forEach(({ role }, index) => {
     if (role !== "development") fail(["development", index], "a slice with the role development", role);
@@ -65,6 +67,23 @@ function references(spec: SystemSpec): void {
         `one of the secrets: ${[...secrets].join(", ") || "there are none"}`,
         passwordSecret,
       );
+  });
+}
+
+/** What process 1 would not do is not said in vain. */
+function services({ services: given = [], readiness = [] }: SystemOptions, spec: SystemSpec): void {
+  if (typeof spec.init === "object") {
+    if (given.length > 0) fail(["services"], "none: process 1 is a program of yours, which starts what it likes", given);
+    if (readiness.length > 0) fail(["readiness"], "none: a process 1 of your own says nothing of the kind", readiness);
+  }
+  if (spec.family !== "linux") return;
+  given.forEach((each, index) => {
+    const { name, command, ...more } = typeof each === "string" ? { name: each } : each;
+    if (name.endsWith(".service")) fail(["services", index, "name"], "the name without .service", name);
+    if (command !== undefined) return;
+    for (const field of ["prepare", "user", "environment", "restart", "oneShot"] as const)
+      if (more[field] !== undefined)
+        fail(["services", index, field], "nothing: without a command a service is enabled as it is", more[field]);
   });
 }
 

@@ -136,13 +136,21 @@ const id: Check = (value) => {
   if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > 4_294_967_293)
     throw new Fault("a numeric id", value);
 };
-const absolutePath = matching(/^\/(?:[^/\0\n]+(?:\/[^/\0\n]+)*)?$/, "an absolute path without // and a slash at its end");
+const absolutePath: Check = (value) => {
+  matching(/^\/(?:[^/\0\n]+(?:\/[^/\0\n]+)*)?$/, "an absolute path without // and a slash at its end")(value);
+  if (typeof value === "string" && hasDots(value)) throw new Fault("an absolute path without . and ..", value);
+};
+const filePath: Check = (value) => {
+  absolutePath(value);
+  if (value === "/") throw new Fault("the path of a file", value);
+};
+/** passwd(5) has its fields between colons. */
+const accountPath: Check = (value) => {
+  absolutePath(value);
+  if (typeof value === "string" && value.includes(":")) throw new Fault("a path without :", value);
+};
 const relativePath: Check = (value) => {
-  if (
-    typeof value !== "string" ||
-    !/^[^/\0\n]+(?:\/[^/\0\n]+)*$/.test(value) ||
-    value.split("/").some((part) => part === "." || part === "..")
-  )
+  if (typeof value !== "string" || !/^[^/\0\n]+(?:\/[^/\0\n]+)*$/.test(value) || hasDots(value))
     throw new Fault("a path below /etc, without . and ..", value);
 };
 const mode: Check = (value) => {
@@ -159,17 +167,26 @@ const notSecret: Check = (value) => {
   text(value);
   const form = typeof value === "string" ? secretIn(value) : undefined;
   if (form !== undefined)
-    throw new Fault(
-      "text that everybody may read",
-      value === undefined ? undefined : form,
-      "the store is readable by all: use `secrets`, which are by reference",
-    );
+    throw new Fault("text that everybody may read", form, "the store is readable by all: use `secrets`, which are by reference");
 };
-const line = matching(/^[^\n\0]*$/, "one line");
+const line: Check = (value) => {
+  notSecret(value);
+  matching(/^[^\n\0]*$/, "one line")(value);
+};
+/** sshd(8), "AUTHORIZED_KEYS FILE FORMAT": options between commas, some with a value in quotes; key type, key, comment. */
 const publicKey = matching(
-  /^(?:[a-z-]+="[^"\n]*"(?:,[^ \n]*)? |[a-z-]+(?:,[a-z-]+)* )?(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-\S+|sk-\S+) [A-Za-z0-9+/=]+(?: [^\n]*)?$/,
+  /^(?:[A-Za-z0-9-]+(?:="(?:[^"\\\n]|\\[^\n])*")?(?:,[A-Za-z0-9-]+(?:="(?:[^"\\\n]|\\[^\n])*")?)* )?(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-\S+|sk-\S+) [A-Za-z0-9+/=]+(?: [^\n]*)?$/,
   "a public key as in authorized_keys: ssh-ed25519 AAAA...",
 );
+const address: Check = (value) => {
+  if (typeof value !== "string" || addressBits(value) === undefined) throw new Fault("an IPv4 or IPv6 address", value);
+};
+const cidr: Check = (value) => {
+  const [host = "", prefix = "", ...more] = typeof value === "string" ? value.split("/") : [];
+  const bits = addressBits(host);
+  if (bits === undefined || more.length > 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > bits)
+    throw new Fault("an address with its prefix: 10.0.2.15/24", value);
+};
 const serviceName = matching(/^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$/, "the name of a service");
 const variable = matching(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of a variable");
 const command = list(line, 1);
@@ -182,6 +199,18 @@ const buildable: Check = (value) => {
 const packageName: Check = (value) => {
   if (typeof value !== "string" || !isPackageName(value)) throw new Fault("the name of a package", value);
 };
+
+function hasDots(path: string): boolean {
+  return path.split("/").some((part) => part === "." || part === "..");
+}
+
+/** 32, 128, or undefined where it is no address. */
+function addressBits(text: string): 32 | 128 | undefined {
+  const isByte = (part: string): boolean => /^(?:0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256;
+  const parts = text.split(".");
+  if (parts.length === 4 && parts.every(isByte)) return 32;
+  return /^[0-9a-fA-F:.]+$/.test(text) && text.includes(":") && URL.canParse(`http://[${text}]/`) ? 128 : undefined;
+}
 
 function sizeOf(value: string): number | undefined {
   try {
@@ -238,7 +267,7 @@ const systemShape = shape(
     install: list(shape({ repository: repositoryValue, packages: list(packageName, 1) }, ["repository", "packages"])),
     development: list(sliceValue),
     init: (value) => {
-      if (isRecord(value)) shape({ exec: absolutePath }, ["exec"])(value);
+      if (isRecord(value)) shape({ exec: filePath }, ["exec"])(value);
       else oneOf("systemd", "busybox", "rc")(value);
     },
     users: list(
@@ -248,8 +277,8 @@ const systemShape = shape(
           uid: id,
           group: accountName,
           groups: list(accountName),
-          home: absolutePath,
-          shell: absolutePath,
+          home: accountPath,
+          shell: accountPath,
           comment: matching(/^[^:\n\0]*$/, "text without : and line breaks"),
           authorizedKeys: list(publicKey),
           passwordSecret: filledText,
@@ -271,8 +300,8 @@ const systemShape = shape(
             if (value === "dhcp") return;
             shape(
               {
-                cidr: matching(/^[0-9a-fA-F.:]+\/\d{1,3}$/, "an address with its prefix: 10.0.2.15/24"),
-                gateway: matching(/^[0-9a-fA-F.:]+$/, "an address"),
+                cidr,
+                gateway: address,
               },
               ["cidr"],
             )(value);
@@ -281,12 +310,12 @@ const systemShape = shape(
         ["address"],
       ),
     ),
-    nameServers: list(matching(/^[0-9a-fA-F.:]+$/, "an address")),
+    nameServers: list(address),
     secrets: list(
       shape(
         {
           name: matching(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/, "the name of a credential"),
-          path: absolutePath,
+          path: filePath,
           user: accountName,
           group: accountName,
           mode,
@@ -302,7 +331,10 @@ const systemShape = shape(
       relativePath,
     ),
     console: word,
-    kernelParameters: list(matching(/^[^\s\0]+$/, "one kernel parameter, without spaces")),
+    kernelParameters: list((value) => {
+      notSecret(value);
+      matching(/^[^\s\0]+$/, "one kernel parameter, without spaces")(value);
+    }),
     rootModules: list(matching(/^[A-Za-z0-9_-]+$/, "the name of a kernel module")),
     loaderSettings: recordOf(line, matching(/^[A-Za-z0-9_.-]+$/, "the name of a loader variable")),
     rcSettings: recordOf(line, variable),

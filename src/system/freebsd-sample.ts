@@ -185,7 +185,13 @@ export const SAMPLE_COMPOSITION: Composition = {
       ]),
     ),
   ],
-  packages: [{ ...part("web-1.0", "e", "bin/ bin/migrate* bin/queue* bin/web*"), origin: "package", prefix: "usr/local" }],
+  packages: [
+    {
+      ...part("web-1.0", "e", "bin/ bin/migrate* bin/queue* bin/web* etc/ etc/rc.d/ etc/rc.d/nginx*"),
+      origin: "package",
+      prefix: "usr/local",
+    },
+  ],
   development: [],
   baseTexts: new Map([
     ["etc/master.passwd", BASE_MASTER_PASSWD],

@@ -192,7 +192,7 @@ describe("refused", () => {
   for (const [what, more, message] of [
     [
       "services that rc(8) takes for one",
-      { services: ["a-b", "a_b"].map((name) => sampleService({ name })), readiness: [] },
+      { services: ["a-b", "a_b"].map((name) => sampleService({ name, command: ["/bin/sh"] })), readiness: [] },
       "services[1].name",
     ],
     [

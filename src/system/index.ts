@@ -19,6 +19,7 @@ export { freebsdAccounts, freebsdTexts, planFreebsd } from "./freebsd.ts";
 export { renderRootMtree } from "./freebsd-mtree.ts";
 export { linuxAccounts, linuxTexts, planLinux } from "./linux.ts";
 export { planProfile } from "./profile.ts";
-export { isOutsideProfile, planRoot, type RootFacts, type RootItem } from "./root.ts";
+export { isOutsideProfile } from "./places.ts";
+export { planRoot, type RootFacts, type RootItem } from "./root.ts";
 export { sshd } from "./stock.ts";
 export type * from "./types.ts";

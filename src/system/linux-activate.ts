@@ -6,6 +6,7 @@
  * be. In an image everything but the last has been done already, and the activation finds nothing to do.
  */
 import type { Accounts } from "./accounts.ts";
+import { hasHome } from "./places.ts";
 import { shellWord } from "./sh.ts";
 import type { SystemSpec } from "./types.ts";
 
@@ -21,14 +22,22 @@ b=${busybox}
 system=$1
 umask 022
 
-if [ "$($b cat /etc/${STAMP} 2>/dev/null)" != "$system" ]; then
+before=$($b cat /etc/${STAMP} 2>/dev/null)
+if [ "$before" != "$system" ]; then
     $b mkdir -p /etc
+    # What the system before brought, and this one does not. What somebody else put there stays.
+    [ -z "$before" ] || ! [ -d "$before/etc" ] || (cd "$before/etc" && $b find . ! -type d) | while IFS= read -r path; do
+        [ -e "$system/etc/$path" ] || [ -L "$system/etc/$path" ] || $b rm -f "/etc/$path"
+    done
+    # Which machine it is does not change with the system that it runs.
+    machine=$($b cat /etc/machine-id 2>/dev/null)
     (cd "$system/etc" && $b tar -c -f - .) | (cd /etc && $b tar -x -f - -o) || exit
+    [ -z "$machine" ] || echo "$machine" >/etc/machine-id
+    (cd "$system/etc" && $b find . ! -type l -print0) | (cd /etc && $b xargs -0 "$b" chmod u+w) || exit
+    # In this order: a change of the owner takes set-id bits away.
     while read -r mode uid gid path; do
-        $b chmod "$mode" "/etc/$path" && $b chown -h "$uid:$gid" "/etc/$path" || exit
+        $b chown "$uid:$gid" "/etc/$path" && $b chmod "$mode" "/etc/$path" || exit
     done <"$system/metadata/etc-owners"
-    $b chmod -R u+w /etc
-    [ -e /etc/machine-id ] || : >/etc/machine-id
 ${homes.map((line) => `    ${line}\n`).join("")}    echo "$system" >/etc/${STAMP}
 fi
 
@@ -40,6 +49,7 @@ for raw in /sys/firmware/dmi/entries/11-*/raw; do
         name=\${line%%=*}
         value=\${line#*=}
         case $name in
+        */*) ;;
         io.systemd.credential.binary:*) printf %s "$value" | $b base64 -d >"${CREDENTIALS}/\${name#*:}" ;;
         io.systemd.credential:*) printf %s "$value" >"${CREDENTIALS}/\${name#*:}" ;;
         esac
@@ -58,7 +68,7 @@ exit 0
 function homesOf(spec: SystemSpec, accounts: Accounts): readonly string[] {
   return spec.users.flatMap(({ name, home, authorizedKeys }) => {
     const user = accounts.users.find((each) => each.name === name);
-    if (user === undefined) return [];
+    if (user === undefined || !hasHome(home)) return [];
     const place = shellWord(home);
     const owner = `${user.uid}:${user.gid}`;
     const keys = `${home}/.ssh/authorized_keys`;

@@ -148,12 +148,14 @@ stop() {
 
 system=
 root=${rootLabel}
+set -f
 for word in $($b cat /proc/cmdline); do
     case $word in
     garth.system=*) system=\${word#*=} ;;
     garth.root=*) root=\${word#*=} ;;
     esac
 done
+set +f
 [ -n "$system" ] || stop "the kernel's command line has no garth.system="
 ${modules.map((name) => `$b insmod /modules/${name} || stop "${name} cannot be loaded"\n`).join("")}
 find_root() {
@@ -173,8 +175,10 @@ until find_root; do
 done
 
 $b mount -t ext4 -o rw "$device" /sysroot || stop "$device cannot be mounted as ext4"
+development=$($b readlink /sysroot/run/current-development)
 $b mount -t tmpfs -o mode=0755,nosuid,nodev run /sysroot/run
 $b ln -s "$system" /sysroot/run/current-system
+[ -z "$development" ] || $b ln -s "$development" /sysroot/run/current-development
 for directory in dev proc sys; do $b mount --move /$directory /sysroot/$directory; done
 fail() {
     echo "garth: initrd: $1" >/sysroot/dev/console

@@ -74,12 +74,15 @@ export function systemdTree(spec: SystemSpec): EtcTree {
   for (const name of MASKED) etc.set(`systemd/system/${name}`, { link: "/dev/null" });
   for (const service of spec.services) {
     const name = unitName(service.name);
-    if (service.command === undefined) {
-      etc.set(`systemd/system/multi-user.target.wants/${name}`, { link: `/usr/lib/systemd/system/${name}` });
+    if (service.command !== undefined) {
+      unit(name, serviceUnit(service, service.command));
+      wanted(name);
       continue;
     }
-    unit(name, serviceUnit(service, service.command));
-    wanted(name);
+    const [declared, brought] = unitFiles(service.name);
+    const link = Object.hasOwn(spec.etc, declared.slice("/etc/".length)) ? declared : brought;
+    etc.set(`systemd/system/multi-user.target.wants/${name}`, { link });
+    if (service.after.length > 0) unit(`${name}.d/garth.conf`, ["[Unit]", ...orderLines(service), ""].join("\n"));
   }
   const readiness = spec.readiness.map(unitName);
   unit(
@@ -111,17 +114,30 @@ export function systemdTree(spec: SystemSpec): EtcTree {
   return etc;
 }
 
+/** systemd.unit(5): what is none of these is a part of a name. */
+const UNIT_TYPE = /\.(?:service|socket|device|mount|automount|swap|target|path|timer|slice|scope)$/;
+
 function unitName(name: string): string {
-  return /\.[a-z]+$/.test(name) ? name : `${name}.service`;
+  return UNIT_TYPE.test(name) ? name : `${name}.service`;
+}
+
+/** Where the unit lies that is enabled and not made here: declared, or brought by a package. `getty@tty1` is of `getty@.service`. */
+export function unitFiles(name: string): readonly [declared: string, brought: string] {
+  const file = unitName(name).replace(/@.+(\.[a-z]+)$/, "@$1");
+  return [`/etc/systemd/system/${file}`, `/usr/lib/systemd/system/${file}`];
+}
+
+function orderLines({ after }: ServiceSpec, first: readonly string[] = []): readonly string[] {
+  const units = after.map(unitName);
+  return [`After=${[...first, ...units].join(" ")}`, ...(units.length > 0 ? [`Wants=${units.join(" ")}`] : [])];
 }
 
 function serviceUnit(service: ServiceSpec, command: readonly string[]): string {
-  const { name, prepare, user, environment, after, restart, oneShot } = service;
+  const { name, prepare, user, environment, restart, oneShot } = service;
   return [
     "[Unit]",
     `Description=${name}`,
-    `After=${["network.target", ...after.map(unitName)].join(" ")}`,
-    ...(after.length > 0 ? [`Wants=${after.map(unitName).join(" ")}`] : []),
+    ...orderLines(service, ["network.target"]),
     "",
     "[Service]",
     ...(oneShot ? ["Type=oneshot", "RemainAfterExit=yes"] : ["Type=exec"]),
@@ -142,7 +158,8 @@ function systemdCommand(words: readonly string[]): string {
 function systemdWord(word: string): string {
   const escaped = word.replaceAll("%", "%%");
   if (/^[A-Za-z0-9_@%+=:,./$-]+$/.test(escaped)) return escaped;
-  return `"${escaped.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+  const quoted = escaped.replaceAll("\\", "\\\\").replaceAll('"', '\\"');
+  return `"${quoted.replaceAll("\n", "\\n").replaceAll("\t", "\\t").replaceAll("\r", "\\r")}"`;
 }
 
 function networkUnit(spec: SystemSpec, { interface: device, address }: NetworkSpec): string {
@@ -166,21 +183,20 @@ const SCRIPTS = "/etc/garth";
 export function busyboxTree(spec: SystemSpec, busybox: string): EtcTree {
   const etc: EtcTree = new Map();
   const script = (path: string, text: string): void => void etc.set(`garth/${path}`, { text, executable: true });
-  const oneShots = spec.services.filter(({ oneShot }) => oneShot);
-  const running = spec.services.filter(({ oneShot }) => !oneShot);
   script("start", startScript(spec, busybox));
   script("supervise", SUPERVISE);
   script("stop", STOP);
   if (spec.network.some(({ address }) => address === "dhcp")) script("dhcp", DHCP.replace("@BUSYBOX@", busybox));
-  for (const service of inOrder(spec.services)) script(`services/${service.name}`, serviceScript(service));
+  for (const service of spec.services) script(`services/${service.name}`, serviceScript(service));
   const reached = withoutPort(spec).map((name) => `until [ -e /run/garth/${name}.reached ]; do sleep 0.1; done`);
   script("ready", readyScript(spec, reached));
   etc.set("inittab", {
     text: [
-      "# What busybox's init runs: at the start, then each service under its supervisor, then the word that all is there.",
+      "# What busybox's init runs: at the start, then everything at once. Each service waits for those it comes after.",
       `::sysinit:${SCRIPTS}/start`,
-      ...inOrder(oneShots).map(({ name }) => `::wait:${SCRIPTS}/services/${name}`),
-      ...inOrder(running).map(({ name, restart }) => `::once:${SCRIPTS}/supervise ${name} ${restart}`),
+      ...spec.services.map(({ name, restart, oneShot, after }) =>
+        ["::once:/etc/garth/supervise", name, restart, oneShot ? "once" : "long", ...after].join(" "),
+      ),
       `::once:${SCRIPTS}/ready`,
       "::ctrlaltdel:/sbin/reboot",
       `::shutdown:${SCRIPTS}/stop`,
@@ -188,21 +204,6 @@ export function busyboxTree(spec: SystemSpec, busybox: string): EtcTree {
     ].join("\n"),
   });
   return etc;
-}
-
-/** Those that others come after first; otherwise as declared. Circles were refused. */
-function inOrder(services: readonly ServiceSpec[]): readonly ServiceSpec[] {
-  const byName = new Map(services.map((service) => [service.name, service]));
-  const order = new Set<ServiceSpec>();
-  const visit = (service: ServiceSpec): void => {
-    for (const name of service.after) {
-      const before = byName.get(name);
-      if (before !== undefined && !order.has(before)) visit(before);
-    }
-    order.add(service);
-  };
-  services.forEach(visit);
-  return [...order];
 }
 
 function startScript(spec: SystemSpec, busybox: string): string {
@@ -224,11 +225,11 @@ function startScript(spec: SystemSpec, busybox: string): string {
     "mkdir -p /run/garth /run/lock /run/shm /dev/pts /dev/shm",
     "mountpoint -q /dev/pts || mount -t devpts -o gid=5,mode=620 devpts /dev/pts",
     "mountpoint -q /dev/shm || mount -t tmpfs -o nosuid,nodev tmpfs /dev/shm",
-    "$busybox mount -a -t notmpfs,noproc,nosysfs,nodevtmpfs 2>/dev/null",
     "$busybox hostname -F /etc/hostname",
     "[ -s /etc/machine-id ] || tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id",
     "# Drivers of what the machine has: each device says which module it wants.",
     "find /sys/devices -name modalias -exec cat {} + 2>/dev/null | sort -u | xargs -r modprobe -abq 2>/dev/null",
+    ...mountLines(spec),
     'first_interface() { for path in /sys/class/net/*; do [ -e "$path/device" ] && echo "${path##*/}" && return; done; }',
     `network_dhcp() { [ -z "$1" ] || { $busybox ip link set "$1" up; $busybox udhcpc -b -S -T 1 -t 10 -i "$1" -s ${SCRIPTS}/dhcp >/dev/null; }; }`,
     "$busybox ip link set lo up",
@@ -238,45 +239,74 @@ function startScript(spec: SystemSpec, busybox: string): string {
   ].join("\n");
 }
 
+/** Of fstab, what is not mounted when process 1 begins. busybox knows no PARTLABEL: the kernel says which partition has the label. */
+function mountLines({ fileSystems }: SystemSpec): readonly string[] {
+  const wanted = fileSystems.filter(({ mountPoint, options }) => mountPoint !== "/" && !options.includes("noauto"));
+  if (wanted.length === 0) return [];
+  return [
+    'labelled() { for path in /sys/class/block/*; do grep -qx "PARTNAME=$1" "$path/uevent" && echo "/dev/${path##*/}" && return; done; }',
+    'attach() { mountpoint -q "$4" || $busybox mount -t "$1" -o "$2" "$3" "$4" || echo "garth: $4 cannot be mounted" >/dev/console; }',
+    ...wanted.map(({ type, source, mountPoint, options }) => {
+      const device = "label" in source ? `"$(labelled ${shellWord(source.label)})"` : shellWord(source.device);
+      return `attach ${type} ${shellWord(options.join(",") || "defaults")} ${device} ${shellWord(mountPoint)}`;
+    }),
+  ];
+}
+
 function serviceScript({ name, command, prepare, user, environment, oneShot }: ServiceSpec): string {
   if (command === undefined) throw new Error(`the service ${name} has no command, which was looked at before`);
   const drop = user === "root" ? "" : `setpriv --reuid=${user} --regid="$(id -g ${user})" --init-groups `;
   const words = `${drop}${command.map(shellWord).join(" ")}`;
-  const reached = `: >/run/garth/${name}.reached`;
   return [
     "#!/bin/sh",
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "export PATH",
     ...Object.entries(environment).map(([key, value]) => `export ${key}=${shellWord(value)}`),
     ...prepare.map((line) => `${line.map(shellWord).join(" ")} || exit`),
-    ...(oneShot
-      ? [`${words} || { echo "garth: service ${name} failed with status $?" >/dev/console; exit 1; }`, reached]
-      : [`exec ${words}`]),
+    ...(oneShot ? [] : [`: >/run/garth/${name}.started`]),
+    `exec ${words}`,
     "",
   ].join("\n");
 }
 
-/** Runs a service again when it ends, as its policy says. That it ended is said on the console: a gate counts it. */
+/**
+ * Starts a service when those it comes after have started or were given up, and again when it ends, as its policy says. That it ended is
+ * said on the console: a gate counts it. In /run/garth: NAME.started lets others begin, NAME.reached counts for readiness.
+ */
 const SUPERVISE = `#!/bin/sh
-# supervise NAME always|on-failure|never
+# supervise NAME always|on-failure|never once|long [AFTER ...]
 name=$1
+policy=$2
+kind=$3
+shift 3
+at=/run/garth/$name
+for before; do until [ -e "/run/garth/$before.started" ]; do sleep 0.1; done; done
 count=1
 while :; do
-    ${SCRIPTS}/services/"$name" </dev/null >>/run/garth/"$name".log 2>&1 &
+    ${SCRIPTS}/services/"$name" </dev/null >>"$at.log" 2>&1 &
     pid=$!
-    # One that ends at once was never there.
-    sleep 1
-    kill -0 "$pid" 2>/dev/null && : >/run/garth/"$name".reached
+    if [ "$kind" = long ]; then
+        until [ -e "$at.started" ] || ! kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+        # One that ends at once was never there.
+        sleep 1
+        kill -0 "$pid" 2>/dev/null && : >"$at.reached"
+    fi
     wait "$pid"
     status=$?
+    if [ "$kind" = once ] && [ "$status" -eq 0 ]; then
+        : >"$at.reached"
+        break
+    fi
     echo "garth: service $name ended with status $status, start $count" >/dev/console
-    tail -n 3 /run/garth/"$name".log | sed "s/^/garth: $name: /" >/dev/console
-    case $2 in
-    never) exit ;;
-    on-failure) [ "$status" -eq 0 ] && exit ;;
+    tail -n 3 "$at.log" | sed "s/^/garth: $name: /" >/dev/console
+    case $policy in
+    never) break ;;
+    on-failure) [ "$status" -eq 0 ] && break ;;
     esac
     count=$((count + 1))
+    [ "$kind" = long ] || sleep 1
 done
+: >"$at.started"
 `;
 
 const STOP = `#!/bin/sh

@@ -144,7 +144,7 @@ function fstab({ fileSystems }: SystemSpec): string {
   const lines = fileSystems.map(({ source, mountPoint, type, options }) => {
     const device = "label" in source ? `PARTLABEL=${source.label}` : source.device;
     const check = !("label" in source) || type === "vfat" ? 0 : mountPoint === "/" ? 1 : 2;
-    return `${device} ${mountPoint} ${type} ${options.length === 0 ? "defaults" : options.join(",")} 0 ${check}\n`;
+    return `${device} ${mountPoint.replaceAll("\\", "\\134").replaceAll(" ", "\\040").replaceAll("\t", "\\011")} ${type} ${options.length === 0 ? "defaults" : options.join(",")} 0 ${check}\n`;
   });
   return lines.join("");
 }

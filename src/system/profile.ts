@@ -129,7 +129,8 @@ function isWholly(node: Node, part: Part): boolean {
 
 const SHOWN = 20;
 
-function conflictProblem(conflicts: readonly Conflict[]): Problem {
+/** Of at least one. */
+export function conflictProblem(conflicts: readonly Conflict[]): Problem {
   const [first] = conflicts;
   const [left = "", right = ""] = first?.parts ?? [];
   const details = conflicts.slice(0, SHOWN).map(({ path, parts }) => `/${path}: ${parts[0]} and ${parts[1]}`);

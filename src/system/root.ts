@@ -11,10 +11,11 @@
  */
 import type { StorePath } from "../base/index.ts";
 import type { Content, FileSystemEntry } from "../formats/index.ts";
-import { ABOUT, attributesOf, type AttributeTable, type ListedEntry } from "../world/index.ts";
+import { attributesOf, type AttributeTable, type ListedEntry } from "../world/index.ts";
 import type { Accounts } from "./accounts.ts";
 import { freebsdBoot } from "./freebsd.ts";
 import { STAMP } from "./linux-activate.ts";
+import { COPIED, hasHome, isCopied, MADE } from "./places.ts";
 import type { Part, RootPlan, SystemSpec } from "./types.ts";
 
 /** A store item that goes into the image. */
@@ -43,29 +44,6 @@ export interface RootFacts {
   readonly timeSeconds: number;
 }
 
-/** Directories of the base that a system may write to: copied, not linked. */
-const COPIED = ["var", "root", "home", "srv", "opt", "media", "mnt"];
-const MADE: Readonly<Record<string, number>> = { dev: 0o755, proc: 0o555, sys: 0o555, run: 0o755, tmp: 0o1777 };
-/** Have no place in a profile: copied to the root, made there, or of the boot slice. */
-const NOT_IN_PROFILE = new Set([
-  ...COPIED,
-  ...Object.keys(MADE),
-  "boot",
-  "build",
-  "compat",
-  "entropy",
-  "etc",
-  "frx",
-  "lost+found",
-  "net",
-]);
-
-/** For `planProfile`: what of a part is not below /usr and its like. */
-export function isOutsideProfile(path: string): boolean {
-  const cut = path.indexOf("/");
-  return NOT_IN_PROFILE.has(cut === -1 ? path : path.slice(0, cut));
-}
-
 export function planRoot(facts: RootFacts): RootPlan {
   const { spec, items, system, development, timeSeconds } = facts;
   const entries = new Map<string, FileSystemEntry>();
@@ -91,18 +69,25 @@ export function planRoot(facts: RootFacts): RootPlan {
       timeSeconds,
     });
 
+  /** With the directories above; not where something else leads elsewhere on the way, which is there without us. */
+  const place = (path: string, mode = 0o755, uid = 0, gid = 0): boolean => {
+    for (let end = path.indexOf("/"); end > 0; end = path.indexOf("/", end + 1)) {
+      const above = entries.get(path.slice(0, end));
+      if (above === undefined) directory(path.slice(0, end));
+      else if (above.type !== "directory") return false;
+    }
+    const known = entries.get(path);
+    if (known === undefined) directory(path, mode, uid, gid);
+    return known === undefined || known.type === "directory";
+  };
+
   directory("");
-  for (const [path, mode] of Object.entries(MADE)) directory(path, mode);
+  for (const [path, mode] of MADE) directory(path, mode);
   for (const name of COPIED) directory(name, name === "root" ? 0o700 : 0o755);
   topOfProfile(facts, link);
-  directory("frx");
-  directory("frx/store");
+  for (const path of ["frx", "frx/store", "frx/var", "var/lib", "var/lib/garth", "etc"]) directory(path);
   for (const item of items) for (const entry of storeEntries(item, timeSeconds)) put(entry);
   for (const part of facts.base) for (const entry of copiedEntries(part, timeSeconds)) put(entry);
-  directory("frx/var");
-  directory("var/lib");
-  directory("var/lib/garth");
-  directory("etc");
   for (const entry of etcEntries(facts)) put(entry);
   text(`etc/${STAMP}`, `${system.path}\n`, 0o644);
   for (const entry of spec.family === "freebsd" ? freebsdBoot(spec, system) : []) {
@@ -112,15 +97,15 @@ export function planRoot(facts: RootFacts): RootPlan {
   }
   for (const { name, home, authorizedKeys } of spec.users) {
     const user = facts.accounts.users.find((each) => each.name === name);
-    if (user === undefined || home === "/nonexistent") continue;
-    const place = home.slice(1);
-    directory(place, name === "root" ? 0o700 : 0o755, user.uid, user.gid);
-    if (authorizedKeys.length === 0) continue;
-    directory(`${place}/.ssh`, 0o700, user.uid, user.gid);
-    text(`${place}/.ssh/authorized_keys`, authorizedKeys.map((key) => `${key}\n`).join(""), 0o600, user.uid, user.gid);
+    if (user === undefined || !hasHome(home)) continue;
+    // What the base has there already stays the base's, as in the activation.
+    const isThere = place(home.slice(1), name === "root" ? 0o700 : 0o755, user.uid, user.gid);
+    if (!isThere || authorizedKeys.length === 0) continue;
+    const keys = `${home.slice(1)}/.ssh`;
+    directory(keys, 0o700, user.uid, user.gid);
+    text(`${keys}/authorized_keys`, authorizedKeys.map((key) => `${key}\n`).join(""), 0o600, user.uid, user.gid);
   }
-  for (const { mountPoint } of spec.fileSystems)
-    if (mountPoint !== "/" && !entries.has(mountPoint.slice(1))) directory(mountPoint.slice(1));
+  for (const { mountPoint } of spec.fileSystems) if (mountPoint !== "/") place(mountPoint.slice(1));
   link("run/current-system", system.path);
   if (development !== undefined) link("run/current-development", development);
   return {
@@ -157,10 +142,7 @@ function* storeEntries({ path: item, file, listing, attributes }: RootItem, time
 
 function* copiedEntries(part: Part, timeSeconds: number): Generator<FileSystemEntry> {
   for (const entry of part.listing) {
-    const cut = entry.path.indexOf("/");
-    const top = cut === -1 ? entry.path : entry.path.slice(0, cut);
-    if (!COPIED.includes(top) && !(cut === -1 && top in MADE)) continue;
-    if (entry.path === ABOUT) continue;
+    if (!isCopied(entry.path)) continue;
     yield asEntry(entry, entry.path, part.path, { ...attributesOf(part.attributes, entry.path, entry), timeSeconds });
   }
 }
