@@ -1,6 +1,6 @@
 /** What is missing, what would be run to install it, and how a report reads. */
-import { formatSize, type OperatingSystem } from "../base/index.ts";
-import { type Need, type Tool, TOOLS } from "./table.ts";
+import { formatSize, type OperatingSystem, operatingSystemOf, type System } from "../base/index.ts";
+import { type Need, type Processor, type Tool, TOOLS } from "./table.ts";
 
 export interface ToolState {
   readonly tool: Tool;
@@ -35,9 +35,15 @@ export function packageOf(tool: Tool, system: OperatingSystem): string | undefin
   return system === "linux" ? tool.debian : tool.freebsd;
 }
 
-/** The tools that exist for this system, tests' ones only when asked for. */
-export function toolsFor(system: OperatingSystem, withTests: boolean): readonly Tool[] {
-  return TOOLS.filter((tool) => packageOf(tool, system) !== undefined && (withTests || tool.need !== "tests"));
+/** The tools that exist for this system and its processor, tests' ones only when asked for. */
+export function toolsFor(system: System, withTests: boolean): readonly Tool[] {
+  const processor: Processor = system.startsWith("x86_64-") ? "x86_64" : "aarch64";
+  return TOOLS.filter(
+    (tool) =>
+      packageOf(tool, operatingSystemOf(system)) !== undefined &&
+      (tool.processor ?? processor) === processor &&
+      (withTests || tool.need !== "tests"),
+  );
 }
 
 export function planInstall(system: OperatingSystem, states: readonly ToolState[]): Install {
@@ -131,8 +137,12 @@ export function isHealthy(states: readonly ToolState[], checks: readonly Check[]
 const NEEDS: readonly { readonly need: Need; readonly title: string }[] = [
   { need: "required", title: "needed for every build" },
   { need: "fetching", title: "needed by some fetchers" },
+  { need: "systems", title: "needed by images, machines and gates" },
   { need: "tests", title: "needed by the tests and benchmarks" },
 ];
+
+/** Of the longest name: qemu-system-aarch64. */
+const NAME_COLUMNS = 19;
 
 /** For a person. */
 export function renderReport(report: DoctorReport, system: OperatingSystem): string {
@@ -141,7 +151,7 @@ export function renderReport(report: DoctorReport, system: OperatingSystem): str
     const states = report.tools.filter((state) => state.tool.need === need);
     if (states.length > 0) lines.push(`${title}:`);
     for (const { tool, path } of states) {
-      const name = tool.proof.slice(tool.proof.lastIndexOf("/") + 1).padEnd(14);
+      const name = tool.proof.slice(tool.proof.lastIndexOf("/") + 1).padEnd(NAME_COLUMNS);
       const from = packageOf(tool, system);
       const origin = from === "base" ? "part of the base system" : `package ${from}`;
       lines.push(path === undefined ? `  MISSING  ${name} ${tool.why} (${origin})` : `  ok       ${name} ${path}`);
@@ -150,8 +160,8 @@ export function renderReport(report: DoctorReport, system: OperatingSystem): str
   lines.push("this machine:");
   for (const check of report.checks) {
     const mark = { ok: "ok      ", warn: "WARNING ", fail: "BROKEN  " }[check.state];
-    lines.push(`  ${mark} ${check.name.padEnd(14)} ${check.detail}`);
-    if (check.hint !== undefined) lines.push(`${" ".repeat(26)}${check.hint}`);
+    lines.push(`  ${mark} ${check.name.padEnd(NAME_COLUMNS)} ${check.detail}`);
+    if (check.hint !== undefined) lines.push(`${" ".repeat(NAME_COLUMNS + 12)}${check.hint}`);
   }
   if (report.install.commands.length > 0) {
     lines.push("`garth doctor --install` would run:");

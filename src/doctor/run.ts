@@ -24,7 +24,7 @@ export interface Examination {
 export async function examine(request: Examination): Promise<DoctorReport> {
   const { host } = request;
   const system = operatingSystemOf(host.system);
-  const tools: readonly ToolState[] = toolsFor(system, request.withTests).map((tool) => ({
+  const tools: readonly ToolState[] = toolsFor(host.system, request.withTests).map((tool) => ({
     tool,
     path: tool.proof.startsWith("/") ? (host.files.exists(tool.proof) ? tool.proof : undefined) : host.which(tool.proof),
   }));

@@ -5,8 +5,12 @@
  * that is not broken has its essential packages (util-linux, dpkg): they are listed with the rest, because a container may not.
  */
 
-/** required: no build without it. fetching: some recipes need it. tests: `npm test` and `npm run bench` compare with it. */
-export type Need = "required" | "fetching" | "tests";
+/**
+ * required: no build without it. fetching: some recipes need it. systems: images are checked, machines run and gates probe with it.
+ * tests: `npm test` and `npm run bench` compare with it.
+ */
+export type Need = "required" | "fetching" | "systems" | "tests";
+export type Processor = "x86_64" | "aarch64";
 
 export interface Tool {
   /** A program in the system's PATH, or the absolute path of a file. */
@@ -15,6 +19,8 @@ export interface Tool {
   readonly need: Need;
   readonly debian: string | undefined;
   readonly freebsd: string | undefined;
+  /** Of this machine; absent where it makes no difference. */
+  readonly processor?: Processor;
 }
 
 export const TOOLS: readonly Tool[] = [
@@ -51,6 +57,53 @@ export const TOOLS: readonly Tool[] = [
   { proof: "git", why: "fetchGit", need: "fetching", debian: "git", freebsd: "git" },
   { proof: "npm", why: "npmTarball", need: "fetching", debian: "npm", freebsd: "npm" },
   {
+    proof: "qemu-system-x86_64",
+    why: "runs machines, and gates in them",
+    need: "systems",
+    debian: "qemu-system-x86",
+    freebsd: "qemu",
+    processor: "x86_64",
+  },
+  {
+    proof: "qemu-system-aarch64",
+    why: "runs machines, and gates in them",
+    need: "systems",
+    debian: "qemu-system-arm",
+    freebsd: "qemu",
+    processor: "aarch64",
+  },
+  {
+    proof: "/usr/share/OVMF/OVMF_CODE_4M.fd",
+    why: "the firmware that images start from",
+    need: "systems",
+    debian: "ovmf",
+    freebsd: undefined,
+    processor: "x86_64",
+  },
+  {
+    proof: "/usr/local/share/edk2-qemu/QEMU_UEFI_CODE-x86_64.fd",
+    why: "the firmware that images start from",
+    need: "systems",
+    debian: undefined,
+    freebsd: "edk2-qemu-x64",
+    processor: "x86_64",
+  },
+  {
+    proof: "/usr/share/AAVMF/AAVMF_CODE.fd",
+    why: "the firmware that images start from",
+    need: "systems",
+    debian: "qemu-efi-aarch64",
+    freebsd: undefined,
+    processor: "aarch64",
+  },
+  { proof: "qemu-img", why: "makes disks raw that are not", need: "systems", debian: "qemu-utils", freebsd: "qemu" },
+  { proof: "sgdisk", why: "checks partition tables", need: "systems", debian: "gdisk", freebsd: "gdisk" },
+  { proof: "fsck.fat", why: "checks EFI system partitions", need: "systems", debian: "dosfstools", freebsd: "dosfstools" },
+  { proof: "e2fsck", why: "checks root file systems", need: "systems", debian: "e2fsprogs", freebsd: "e2fsprogs" },
+  { proof: "ssh", why: "probes of a gate over SSH", need: "systems", debian: "openssh-client", freebsd: "base" },
+  { proof: "ssh-keygen", why: "makes the key of such a probe", need: "systems", debian: "openssh-client", freebsd: "base" },
+  { proof: "mkfifo", why: "lets other processes type to a machine", need: "systems", debian: "coreutils", freebsd: "base" },
+  {
     proof: "bsdtar",
     why: "the reader that archives are checked with",
     need: "tests",
@@ -76,5 +129,21 @@ export const TOOLS: readonly Tool[] = [
   { proof: "cmake", why: "builds the example with CMake", need: "tests", debian: "cmake", freebsd: "cmake" },
   { proof: "cargo", why: "builds a test crate", need: "tests", debian: "cargo", freebsd: "rust" },
   { proof: "curl", why: "asks the repository's server", need: "tests", debian: "curl", freebsd: "curl" },
+  { proof: "mcopy", why: "reads the FAT file systems that were written", need: "tests", debian: "mtools", freebsd: "mtools" },
+  { proof: "mke2fs", why: "makes the file systems that are read", need: "tests", debian: "e2fsprogs", freebsd: "e2fsprogs" },
+  { proof: "debugfs", why: "reads the file systems that were written", need: "tests", debian: "e2fsprogs", freebsd: "e2fsprogs" },
+  { proof: "sfdisk", why: "reads partition tables", need: "tests", debian: "fdisk", freebsd: undefined },
+  { proof: "blkid", why: "knows file systems by their labels", need: "tests", debian: "util-linux", freebsd: undefined },
+  { proof: "mount", why: "mounts what was written", need: "tests", debian: "mount", freebsd: "base" },
+  { proof: "cpio", why: "reads initial RAM disks", need: "tests", debian: "cpio", freebsd: "base" },
+  {
+    proof: "busybox",
+    why: "runs the scripts of guests as guests do",
+    need: "tests",
+    debian: "busybox-static",
+    freebsd: "busybox",
+  },
+  { proof: "pwck", why: "checks users and groups", need: "tests", debian: "passwd", freebsd: undefined },
+  { proof: "script", why: "a shell on a terminal, in place of a guest", need: "tests", debian: "bsdutils", freebsd: "base" },
   { proof: "mandoc", why: "checks the manual page", need: "tests", debian: "mandoc", freebsd: "base" },
 ];
