@@ -1,5 +1,5 @@
 /** Leaves of a fresh tree what its packages say, and nothing of the machine and the time it was made. */
-import type { Host } from "../../host/index.ts";
+import type { Host, Stat } from "../../host/index.ts";
 import { ABOUT, type Attributes, ATTRIBUTES_FILE, type ListedEntry, renderAttributes } from "../../world/index.ts";
 import { EMPTIED, isLeftOver, isOfOneMachine, isTranslation, MOUNT_POINTS, type Purpose, REMOVED, WRITTEN } from "./plan.ts";
 
@@ -62,9 +62,16 @@ function walk(cleaning: Cleaning, relative: string): void {
     }
     if (purpose === "system") {
       cleaning.listing.push({ path: below, type, executable: (stat.mode & 0o111) !== 0, sizeBytes: stat.sizeBytes });
-      cleaning.attributes.set(below, owners?.get(below) ?? { mode: stat.mode, uid: stat.uid, gid: stat.gid });
+      const own = ownAttributes(below, owners, stat);
+      if (own !== undefined) cleaning.attributes.set(below, own);
     }
     if (type !== "symlink" && (stat.mode & SPECIAL_BITS) !== 0) files.chmod(path, stat.mode & ~SPECIAL_BITS);
     if (type === "directory" && typeof path === "string") walk(cleaning, below);
   }
+}
+
+/** undefined for what the cleaning itself has made: that is root's, with the usual mode, whoever ran it. */
+function ownAttributes(path: string, owners: Cleaning["owners"], { mode, uid, gid }: Stat): Attributes | undefined {
+  if (Object.hasOwn(WRITTEN, path)) return undefined;
+  return owners === undefined ? { mode, uid, gid } : owners.get(path);
 }

@@ -33,12 +33,18 @@ const matches = (name: string, text: string) => expect(text).toBe(golden(`${impo
 
 describe("the command that makes the tree", () => {
   test("as root", () => {
-    const command = debianTreeCommand({ repository: "/tmp/w/repository", target: "/tmp/w/tree", isRoot: true, purpose: "build" }, LOCK);
+    const command = debianTreeCommand(
+      { repository: "/tmp/w/repository", target: "/tmp/w/tree", isRoot: true, purpose: "build" },
+      LOCK,
+    );
     matches("mmdebstrap-root.txt", `${command.join("\n")}\n`);
   });
 
   test("without root", () => {
-    const command = debianTreeCommand({ repository: "/tmp/w/repository", target: "/tmp/w/tree.tar", isRoot: false, purpose: "build" }, LOCK);
+    const command = debianTreeCommand(
+      { repository: "/tmp/w/repository", target: "/tmp/w/tree.tar", isRoot: false, purpose: "build" },
+      LOCK,
+    );
     matches("mmdebstrap-rootless.txt", `${command.join("\n")}\n`);
   });
 });
