@@ -185,8 +185,8 @@ export function busyboxTree(spec: SystemSpec, busybox: string): EtcTree {
   const script = (path: string, text: string): void => void etc.set(`garth/${path}`, { text, executable: true });
   script("start", startScript(spec, busybox));
   script("supervise", SUPERVISE);
-  script("stop", STOP);
-  if (spec.network.some(({ address }) => address === "dhcp")) script("dhcp", DHCP.replace("@BUSYBOX@", busybox));
+  script("stop", STOP.replaceAll("@BUSYBOX@", busybox));
+  if (spec.network.some(({ address }) => address === "dhcp")) script("dhcp", DHCP.replaceAll("@BUSYBOX@", busybox));
   for (const service of spec.services) script(`services/${service.name}`, serviceScript(service));
   const reached = withoutPort(spec).map((name) => `until [ -e /run/garth/${name}.reached ]; do sleep 0.1; done`);
   script("ready", readyScript(spec, reached));
@@ -223,8 +223,8 @@ function startScript(spec: SystemSpec, busybox: string): string {
     "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
     `busybox=${busybox}`,
     "mkdir -p /run/garth /run/lock /run/shm /dev/pts /dev/shm",
-    "mountpoint -q /dev/pts || mount -t devpts -o gid=5,mode=620 devpts /dev/pts",
-    "mountpoint -q /dev/shm || mount -t tmpfs -o nosuid,nodev tmpfs /dev/shm",
+    "mountpoint -q /dev/pts || $busybox mount -t devpts -o gid=5,mode=620 devpts /dev/pts",
+    "mountpoint -q /dev/shm || $busybox mount -t tmpfs -o nosuid,nodev tmpfs /dev/shm",
     "$busybox hostname -F /etc/hostname",
     "[ -s /etc/machine-id ] || tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id",
     "# Drivers of what the machine has: each device says which module it wants.",
@@ -312,7 +312,7 @@ done
 const STOP = `#!/bin/sh
 # The last thing that process 1 runs: what is written is on the disk, and the root can be left.
 sync
-umount -a -r 2>/dev/null
+@BUSYBOX@ umount -a -r 2>/dev/null
 sync
 `;
 
