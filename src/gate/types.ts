@@ -199,6 +199,8 @@ export interface GateReport {
   readonly markers: readonly MarkerRecord[];
   readonly probes: readonly ProbeRecord[];
   readonly bootMs: number | undefined;
+  /** Of the machine, while it ran. */
+  readonly machineName: string;
   readonly machineEnd: MachineEnd;
   /** SHA-256 of the public key that signed, in PEM. */
   readonly publicKeySha256: string;

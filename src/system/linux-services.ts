@@ -35,6 +35,8 @@ function readyScript(spec: SystemSpec, reached: readonly string[]): string {
     "{",
     '    echo "garth: run_current_system_target=$system"',
     '    echo "garth: pid1_command=$(cat /proc/1/comm)"',
+    '    set -- $(hostname -I 2>/dev/null)',
+    '    [ -z "$1" ] || echo "garth: guest_ip=$1"',
     ...states.map((line) => `    ${line}`),
     '    echo "garth: ready $system"',
     "} >/dev/console",
