@@ -1,10 +1,12 @@
 /** Worlds, systems and images by their commands, on systems of a few small files. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseMtree } from "../formats/index.ts";
 import { type CommandPlace, commandPlace } from "./systems.testing.ts";
 
+// The first call may have to compile the program.
+setDefaultTimeout(240_000);
 let place: CommandPlace;
 beforeAll(() => {
   place = commandPlace();
@@ -74,12 +76,15 @@ describe("a system", () => {
     const differs = place.call("system", "diff", "#web", "#other");
     expect(differs.status).toBe(1);
     expect(differs.stdout).toStartWith("files\n  ~ /etc/hostname\n  ~ /etc/hosts\n  + /etc/motd\nclosure  ");
+    expect(place.call("system", "diff", "#web", "#lean").stdout).toMatch(
+      /^packages\n {2}~ tiny-runtime {2}-\S+ \S+, 8 paths\nclosure {2}/,
+    );
     const { left } = Object(place.document("system", "diff", "#web", "#other"));
     expect(place.call("system", "diff", "#web", String(left))).toMatchObject({
       status: 0,
       stdout: expect.stringContaining("the same system\n"),
     });
-    expect(place.call("system", "diff", "#web", "tiny-runtime")).toMatchObject({
+    expect(place.call("system", "diff", "#web", "tiny-kernel")).toMatchObject({
       status: 2,
       stderr: expect.stringContaining("E_NOT_A_SYSTEM"),
     });

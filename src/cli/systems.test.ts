@@ -1,5 +1,5 @@
 /** What the commands of worlds, systems, images, machines and gates refuse, and how they explain themselves. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { boot } from "../machine/testing.ts";
@@ -7,6 +7,8 @@ import { commandHelp } from "./help.ts";
 import { type CommandPlace, commandPlace } from "./systems.testing.ts";
 import { SYSTEMS } from "./table-systems.ts";
 
+// The first call may have to compile the program.
+setDefaultTimeout(240_000);
 let place: CommandPlace;
 beforeAll(() => {
   place = commandPlace();
@@ -33,7 +35,7 @@ test.each([
   [["world", "slice", "nothing"], "E_NO_SUCH_ITEM", "store ls"],
   [["world", "slice", "#headers", "--keep", "etc"], "E_USAGE", "the project file says"],
   [["system", "build", "#"], "E_USAGE", "FILE#NAME"],
-  [["system", "build", "."], "E_WHICH_SYSTEM", "exports 2 systems"],
+  [["system", "build", "."], "E_WHICH_SYSTEM", "exports 3 systems"],
   [["system", "build", "#tiny"], "E_NOT_A_SYSTEM", "is a world"],
   [["system", "image", "#web", "--format", "qcow2"], "E_USAGE", "--out FILE"],
   [["system", "image", "#web", "--out", "x", "--format", "qcow"], "E_USAGE", "did you mean qcow2?"],

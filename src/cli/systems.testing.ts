@@ -31,6 +31,8 @@ const common = {
 } as const;
 export const web = system({ name: "web", ...common });
 export const other = system({ name: "web", ...common, hostName: "other", etc: { motd: "hello\\n" } });
+const less = slice(tiny, { role: "runtime", keep: ["bin", "etc", "usr/bin"], prune: ["usr/bin/su"] });
+export const lean = system({ name: "web", ...common, base: [less] });
 export const firmware = gate({ system: web, extends: "none", timeoutS: 120, require: ["^BdsDxe: "] });
 export const impatient = gate({ system: other, extends: "none", timeoutS: 0.5, require: ["^never"] });
 `;

@@ -3,7 +3,8 @@ import { baseName, hashPart, isStorePath, Problem, sha256, type StorePath } from
 import type { Host } from "../host/index.ts";
 import type { Store } from "../store/index.ts";
 import { diffSystems, type SystemDifference, type SystemFacts } from "../system/index.ts";
-import type { Listings } from "./listing.ts";
+import { ABOUT } from "../world/index.ts";
+import type { KnownTree, Listings } from "./listing.ts";
 
 interface Looking {
   readonly host: Host;
@@ -21,11 +22,11 @@ export function compareSystems(looking: Looking, left: StorePath, right: StorePa
 function systemFacts({ host, store, listings }: Looking, path: StorePath): SystemFacts {
   const record = readRecord(host, store, path);
   const sizeOf = (item: StorePath): number => store.query(item)?.narSizeBytes ?? 0;
-  const parts = new Map<string, { path: StorePath; sizeBytes: number; listing: ReturnType<Listings["of"]>["listing"] }>();
+  const parts = new Map<string, { path: StorePath; sizeBytes: number; listing: KnownTree["listing"] }>();
   for (const part of record.parts) {
     // A slice may be the kernel's and the base's at once; two parts may have one name.
     const name = parts.has(part.name) && parts.get(part.name)?.path !== part.path ? baseName(part.path) : part.name;
-    parts.set(name, { path: part.path, sizeBytes: sizeOf(part.path), listing: listings.of(part.path).listing });
+    parts.set(name, { path: part.path, sizeBytes: sizeOf(part.path), listing: treeOf(listings.of(part.path)) });
   }
   const files = new Map<string, string>();
   const self = hashPart(path);
@@ -41,6 +42,11 @@ function systemFacts({ host, store, listings }: Looking, path: StorePath): Syste
   }
   const sizeBytes = store.closure([path]).reduce((sum, item) => sum + sizeOf(item), 0);
   return { path, parts, services: record.services, files, sizeBytes };
+}
+
+/** Less what is said of the tree beside it: another record of the same files is no other file. */
+function treeOf({ listing }: KnownTree): KnownTree["listing"] {
+  return listing.filter(({ path }) => path !== ABOUT && !path.startsWith(`${ABOUT}/`));
 }
 
 function digestWithout(bytes: Uint8Array, word: string): string {

@@ -6,6 +6,8 @@ import { type Host, localHost } from "../host/index.ts";
 import { openMachines } from "./index.ts";
 import type { Machines, MachineSpec } from "./types.ts";
 
+export { runs, until } from "./supervise.testing.ts";
+
 /** A machine that boots the file by its BIOS, alone in the world. */
 export function sampleSpec(file: string, change: Partial<MachineSpec> = {}): MachineSpec {
   return {
