@@ -73,7 +73,7 @@ function homesOf(spec: SystemSpec, accounts: Accounts): readonly string[] {
     const owner = `${user.uid}:${user.gid}`;
     const keys = `${home}/.ssh/authorized_keys`;
     return [
-      `[ -d ${place} ] || { $b mkdir -p ${place} && $b chown ${owner} ${place}; }`,
+      `[ -d ${place} ] || { $b mkdir -p -m ${name === "root" ? "0700" : "0755"} ${place} && $b chown ${owner} ${place}; }`,
       ...(authorizedKeys.length === 0
         ? []
         : [

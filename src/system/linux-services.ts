@@ -35,8 +35,8 @@ function readyScript(spec: SystemSpec, reached: readonly string[]): string {
     "{",
     '    echo "garth: run_current_system_target=$system"',
     '    echo "garth: pid1_command=$(cat /proc/1/comm)"',
-    '    set -- $(hostname -I 2>/dev/null)',
-    '    [ -z "$1" ] || echo "garth: guest_ip=$1"',
+    "    addresses=$(hostname -I 2>/dev/null)",
+    '    [ -z "$addresses" ] || echo "garth: guest_ip=${addresses%% *}"',
     ...states.map((line) => `    ${line}`),
     '    echo "garth: ready $system"',
     "} >/dev/console",
@@ -110,8 +110,9 @@ export function systemdTree(spec: SystemSpec): EtcTree {
   etc.set("systemd/system/multi-user.target.wants/systemd-networkd.service", {
     link: "/usr/lib/systemd/system/systemd-networkd.service",
   });
-  spec.network.forEach((each, index) =>
-    etc.set(`systemd/network/${index + 10}-garth.network`, { text: networkUnit(spec, each) }),
+  // networkd takes the first file that matches an interface and no other.
+  [...Map.groupBy(spec.network, (each) => each.interface)].forEach(([device, all], index) =>
+    etc.set(`systemd/network/${index + 10}-garth.network`, { text: networkUnit(spec, device, all) }),
   );
   return etc;
 }
@@ -164,15 +165,16 @@ function systemdWord(word: string): string {
   return `"${quoted.replaceAll("\n", "\\n").replaceAll("\t", "\\t").replaceAll("\r", "\\r")}"`;
 }
 
-function networkUnit(spec: SystemSpec, { interface: device, address }: NetworkSpec): string {
+function networkUnit(spec: SystemSpec, device: string, networks: readonly NetworkSpec[]): string {
   return [
     "[Match]",
     `Name=${device === "*" ? "en* eth*" : device}`,
     "",
     "[Network]",
-    ...(address === "dhcp"
-      ? ["DHCP=yes"]
-      : [`Address=${address.cidr}`, ...(address.gateway === undefined ? [] : [`Gateway=${address.gateway}`])]),
+    ...networks.flatMap(({ address }) => {
+      if (address === "dhcp") return ["DHCP=yes"];
+      return [`Address=${address.cidr}`, ...(address.gateway === undefined ? [] : [`Gateway=${address.gateway}`])];
+    }),
     ...spec.nameServers.map((server) => `DNS=${server}`),
     "",
   ].join("\n");
