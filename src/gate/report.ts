@@ -10,8 +10,11 @@ export function gateReceipt(report: GateReport): Readonly<Record<string, string>
     [`probe_${index + 1}_output`, (probe.output ?? "").trim().replaceAll("\n", " ")] as const,
   ]);
   return {
+    // What the guest says is told, and never in the place of what was seen.
+    ...report.facts,
     verdict: report.verdict,
     verdict_path: report.path,
+    vm_id: report.machineName,
     boot_backend: "qemu",
     accelerator: report.accelerator.accelerator,
     accelerator_reason: report.accelerator.reason,

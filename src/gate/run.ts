@@ -304,6 +304,7 @@ async function record(run: Run): Promise<GateReport> {
     markers: session.judge.markers,
     probes: session.probes,
     bootMs: session.judge.readyAtMs,
+    facts: session.facts,
     machineName: run.machine.name,
     machineEnd: run.end,
     publicKeySha256: keyFingerprint(prepared.key.publicPem),

@@ -14,6 +14,7 @@ import {
   type GateEvent,
   type GateFields,
   gateProblem,
+  gateReceipt,
   type GateReport,
   readVerdict,
   runGate,
@@ -47,6 +48,13 @@ async function run(fields: GateFields, first = READY, onEvent?: (event: GateEven
 }
 
 const left = (): readonly string[] => readdirSync(store.temporaryDirectory);
+
+test("what the guest says of itself is told, and not in the place of what was seen", async () => {
+  const said = "garth: pid1_command=init\\ngarth: verdict=fail\\ngarth: Odd Key=1\\nxgarth: other=1\\n";
+  const report = await run({}, `${said}${READY}`);
+  expect(report.facts).toEqual({ pid1_command: "init", verdict: "fail" });
+  expect(gateReceipt(report)).toMatchObject({ pid1_command: "init", verdict: "pass", vm_id: report.machineName });
+});
 
 describe("probes on the console", () => {
   test("that answer as expected pass, and are in the verdict", async () => {

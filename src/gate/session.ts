@@ -15,6 +15,9 @@ import type { Gate, GateEvent, GateProbe, ProbeAnswer, ProbeRecord, ProbeWay } f
 /** Of the console log that a verdict keeps: so much from its beginning and from its end. */
 const LOG_BYTES = 8 * 1024 * 1024;
 const TAIL_LINES = 20;
+/** A guest may say anything: so many facts are kept. */
+const FACTS_MAX = 100;
+const FACT = /^garth: ([a-z][a-z0-9_]{0,63})=(.{0,1000})/;
 
 export interface Session {
   readonly judge: Judge;
@@ -35,6 +38,8 @@ export interface Session {
   /** Lines with their times; the console's last words too once the machine has ended. */
   consoleLog(): string;
   readonly consoleTail: readonly string[];
+  /** What the guest said of itself: `garth: KEY=VALUE`. */
+  readonly facts: Readonly<Record<string, string>>;
   /** No timer is left behind. */
   close(): void;
 }
@@ -46,6 +51,7 @@ export function openSession(gate: Gate, emit: Emit<GateEvent>): Session {
   const decided = Promise.withResolvers<void>();
   const ready = Promise.withResolvers<void>();
   const probes: ProbeRecord[] = [];
+  const facts = new Map<string, string>();
   const markersTold = new Set<string>();
   let tail: readonly string[] = [];
   /** When the machine's first instruction was, by this process's clock: the least delayed word of it counts. */
@@ -96,12 +102,19 @@ export function openSession(gate: Gate, emit: Emit<GateEvent>): Session {
     if (lines.length === 0) return;
     log.add(new TextEncoder().encode(lines.map(({ text, endedAtMs }) => `${formatStamp(endedAtMs)} ${text}\n`).join("")));
     tail = [...tail, ...lines.slice(-TAIL_LINES).map(({ text }) => text)].slice(-TAIL_LINES);
-    for (const { text, endedAtMs } of lines) emit({ kind: "gate-line", text, atMs: endedAtMs });
+    for (const { text, endedAtMs } of lines) {
+      const [, name, value = ""] = FACT.exec(text) ?? [];
+      if (name !== undefined && facts.size < FACTS_MAX) facts.set(name, value);
+      emit({ kind: "gate-line", text, atMs: endedAtMs });
+    }
   };
 
   return {
     judge,
     probes,
+    get facts() {
+      return Object.fromEntries(facts);
+    },
     decided: decided.promise,
     ready: ready.promise,
     now,

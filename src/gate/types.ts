@@ -199,6 +199,8 @@ export interface GateReport {
   readonly markers: readonly MarkerRecord[];
   readonly probes: readonly ProbeRecord[];
   readonly bootMs: number | undefined;
+  /** What the guest said of itself on its console: `garth: KEY=VALUE`. */
+  readonly facts: Readonly<Record<string, string>>;
   /** Of the machine, while it ran. */
   readonly machineName: string;
   readonly machineEnd: MachineEnd;

@@ -173,9 +173,12 @@ async function buildStage(shipping: Shipping, emit: Emit<BuildEvent>): Promise<O
   });
   return {
     how: wasBuilt(result) ? "done" : "unchanged",
-    summary: results
-      .map((step) => `${stepLabel(step.step)} -> ${step.outputs["out"] ?? Object.values(step.outputs).join(" ")}`)
-      .join("; "),
+    summary:
+      results.length === 0
+        ? "nothing to build"
+        : results
+            .map((step) => `${stepLabel(step.step)} -> ${step.outputs["out"] ?? Object.values(step.outputs).join(" ")}`)
+            .join("; "),
     receipts: kept.map(({ name }) => name),
     result: { outputs, builder, fields: kept.at(-1)?.fields ?? {} },
   };

@@ -294,9 +294,6 @@ export async function imageStage(line: SystemLine, made: SystemResult): Promise<
   }
 }
 
-/** What the guest says of itself on its console: `garth: KEY=VALUE`. */
-const FACT = /^garth: ([a-z][a-z0-9_]*)=(.*)$/;
-
 export async function gateStage(line: SystemLine, made: SystemResult, image: ImageResult): Promise<Outcome<ReceiptFields>> {
   const { system, shipping } = line;
   const { host, store, ledger, receipts, now, machines, hostKeyFile } = shipping.context;
@@ -319,7 +316,6 @@ export async function gateStage(line: SystemLine, made: SystemResult, image: Ima
   };
 
   async function boot(): Promise<ReceiptFields> {
-    const facts: Record<string, string> = {};
     const listensToSsh = spec.services.some(({ listens }) => listens === 22);
     const report = await runGate(
       { host, store, machines: await machines(), keyFile: hostKeyFile, now },
@@ -338,26 +334,19 @@ export async function gateStage(line: SystemLine, made: SystemResult, image: Ima
           },
         },
         ...(request.signal && { signal: request.signal }),
-        onEvent: (event) => {
-          if (event.kind === "gate-line") {
-            const [, name = "", value = ""] = FACT.exec(event.text) ?? [];
-            if (name !== "") facts[name] = value;
-          }
-          request.onGate?.(event);
-        },
+        ...(request.onGate && { onEvent: request.onGate }),
       },
     );
-    const fields = bootFields(report, facts, made);
+    const fields = bootFields(report, made);
     if (report.verdict === "pass") return fields;
     receipts.keep("boot", system.name, fields);
     throw gateProblem(report);
   }
 }
 
-function bootFields(report: GateReport, facts: Readonly<Record<string, string>>, made: SystemResult): ReceiptFields {
+function bootFields(report: GateReport, made: SystemResult): ReceiptFields {
   const isNative = made.fields["host_base_store_count"] === "0";
   return {
-    ...facts,
     ...gateReceipt(report),
     closure_path: made.closure,
     host_base_store_count: made.fields["host_base_store_count"] ?? "",

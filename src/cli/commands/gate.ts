@@ -67,9 +67,6 @@ function networkOf({ image, declared }: Boot): Pick<GateMachine, "network"> {
   return { network: { kind: "user", mac: macOf(image.name), forward, isolated: true } };
 }
 
-/** What the guest says of itself on its console: `garth: KEY=VALUE`. */
-const FACT = /^garth: ([a-z][a-z0-9_]*)=(.*)$/;
-
 async function booted(context: Context, given: Given, garth: Garth, boot: Boot): Promise<Answer> {
   const { image, declaration } = boot;
   const { gateProblem, gateReceipt, runGate } = await garth.gate();
@@ -80,7 +77,6 @@ async function booted(context: Context, given: Given, garth: Garth, boot: Boot):
       `garth image convert ${image.file} FILE.raw`,
     );
   const machine = await machineOptions(garth, given, image);
-  const facts: Record<string, string> = {};
   const { host, store, places } = garth;
   const sha256 = await digestOf(garth, image, context.signal);
   const report = await runGate(
@@ -92,16 +88,12 @@ async function booted(context: Context, given: Given, garth: Garth, boot: Boot):
       machine: { system: garth.system, ...networkOf(boot), ...machine },
       signal: context.signal,
       onEvent: (event) => {
-        if (event.kind === "gate-line") {
-          const [, name = "", value = ""] = FACT.exec(event.text) ?? [];
-          if (name !== "") facts[name] = value;
-        }
         const line = gateLine(event);
         if (line !== undefined) context.note(line);
       },
     },
   );
-  const fields = { ...facts, ...gateReceipt(report) };
+  const fields = gateReceipt(report);
   garth.receipts.keep("boot", image.name, fields);
   // Of a failure, too: what failed is worth as much to know.
   const copy = receiptFile(context, given);
