@@ -44,15 +44,17 @@ async function fetchPackage(host: Host, source: RepositorySource, entry: Catalog
   try {
     for await (const chunk of chunks) {
       sizeBytes += chunk.length;
-      if (sizeBytes > entry.pkgsize) throw wrong(source, entry, "E_PACKAGE_SIZE", `is longer than the ${entry.pkgsize} bytes of the catalogue`);
+      if (sizeBytes > entry.pkgsize)
+        throw wrong(source, entry, "E_PACKAGE_SIZE", `is longer than the ${entry.pkgsize} bytes of the catalogue`);
       check.update(chunk);
       hash.update(chunk);
-      for (let done = 0; done < chunk.length; ) done += host.files.write(descriptor, chunk.subarray(done));
+      for (let done = 0; done < chunk.length;) done += host.files.write(descriptor, chunk.subarray(done));
     }
   } finally {
     host.files.close(descriptor);
   }
-  if (sizeBytes !== entry.pkgsize) throw wrong(source, entry, "E_PACKAGE_SIZE", `has ${sizeBytes} bytes instead of ${entry.pkgsize}`);
+  if (sizeBytes !== entry.pkgsize)
+    throw wrong(source, entry, "E_PACKAGE_SIZE", `has ${sizeBytes} bytes instead of ${entry.pkgsize}`);
   if (!check.matches()) throw wrong(source, entry, "E_PACKAGE_SUM", "does not have the sum of the catalogue");
 }
 
@@ -72,7 +74,7 @@ async function put(host: Host, directory: string, member: TarEntry): Promise<voi
   const descriptor = files.open(path, "wx", (member.mode & 0o111) === 0 ? 0o644 : 0o755);
   try {
     for await (const chunk of member.content()) {
-      for (let done = 0; done < chunk.length; ) done += files.write(descriptor, chunk.subarray(done));
+      for (let done = 0; done < chunk.length;) done += files.write(descriptor, chunk.subarray(done));
     }
   } finally {
     files.close(descriptor);

@@ -42,7 +42,9 @@ export function planLine(project: Project, only?: string): Line {
   const installed = systems.flatMap(({ declaration }) =>
     declaration.install.flatMap(({ repository }) => (isOfProject(repository) ? [repository] : [])),
   );
-  const repositories = [...new Set([...wanted.flatMap((each) => (each.kind === "repository" ? [each.value] : [])), ...installed])];
+  const repositories = [
+    ...new Set([...wanted.flatMap((each) => (each.kind === "repository" ? [each.value] : [])), ...installed]),
+  ];
   const alone = wanted.flatMap((each) => (each.kind === "package" ? [each.value] : []));
   const packages = [...new Set([...repositories.flatMap((each) => each.packages), ...alone])];
   const recipes = wanted.flatMap((each) => (each.kind === "recipe" ? [each.value] : []));

@@ -242,7 +242,13 @@ export async function addWritten(
   formOf(entries, "flat", physical);
   canonicalise(context.host, entries, !context.host.isRoot);
   const digests = { flatSha256, narSha256, narSizeBytes };
-  return await settle(context, committer, { ...digests, path: nameOf(digests, name), from: physical, references: [], deriver: undefined });
+  return await settle(context, committer, {
+    ...digests,
+    path: nameOf(digests, name),
+    from: physical,
+    references: [],
+    deriver: undefined,
+  });
 }
 
 /** Without root, a tree may hold directories and files that shut out their own owner. */
