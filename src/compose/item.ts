@@ -4,6 +4,7 @@
  */
 import { namePart, SCHEME, type StorePath, type System } from "../base/index.ts";
 import { type Derivation, derivationPath, derivationReferences, derivationText } from "../recipe/index.ts";
+import { BUILTIN_LIMITS } from "../world/index.ts";
 import type { ComposeContext } from "./context.ts";
 
 export interface ItemRequest {
@@ -18,16 +19,6 @@ export interface ItemRequest {
   readonly make: (directory: string) => void | Promise<void>;
 }
 
-const LIMITS: Derivation["limits"] = {
-  wallClockMs: 3_600_000,
-  silenceMs: 600_000,
-  memoryBytes: 4_294_967_296,
-  processes: 1_024,
-  openFiles: 1_024,
-  outputBytes: 17_179_869_184,
-  logBytes: 67_108_864,
-};
-
 function derivationOf(request: ItemRequest, system: System): Derivation {
   return {
     scheme: SCHEME,
@@ -40,7 +31,7 @@ function derivationOf(request: ItemRequest, system: System): Derivation {
     outputs: ["out"],
     buildRoot: { kind: "host", paths: [] },
     network: false,
-    limits: LIMITS,
+    limits: BUILTIN_LIMITS,
   };
 }
 

@@ -7,6 +7,7 @@ import type { Host } from "../host/index.ts";
 import type { CatalogueEntry } from "../pkg/index.ts";
 import { parseUcl, type UclObject } from "../formats/index.ts";
 import { oneChunk } from "./archive.ts";
+import { checkedPackage, expectNamed, packageFault } from "./checked.ts";
 import { type InnerName, openCatalogue, parseInner, sameEntries } from "./catalogue.ts";
 import {
   type FreshnessOptions,
@@ -19,7 +20,6 @@ import { key, lineOf, lintCatalogue, lintEntry } from "./plan.ts";
 import { inspectStream } from "./read-package.ts";
 import { otherModeFault, verifyCatalogue, type Verified } from "./signature.ts";
 import type { RepositorySource } from "./source.ts";
-import { sumCheck } from "./sums.ts";
 import type { Lint, Trust, VerifiedCatalogue } from "./types.ts";
 
 const MAXIMUM_META_BYTES = 1 << 20;
@@ -154,30 +154,13 @@ export async function verifyRepository(host: Host, source: RepositorySource, opt
  * @throws Problem E_PACKAGE_MISSING, E_PACKAGE_SIZE, E_PACKAGE_SUM, and what `inspectPackage` throws
  */
 export async function verifyPackage(host: Host, source: RepositorySource, entry: CatalogueEntry): Promise<void> {
-  const name = `${source.name}/${entry.path}`;
-  const wrong = (code: `E_${string}`, why: string): Problem =>
-    new Problem({ code, message: `${name} ${why}`, hint: "it was changed or damaged after the catalogue was signed" });
-  const first = await source.stream(entry.path, entry.pkgsize + 1);
-  if (first === undefined) throw wrong("E_PACKAGE_MISSING", "is not there, though the catalogue names it");
-  const check = sumCheck(entry.sum, name);
   const hash = sha256Hasher();
-  let sizeBytes = 0;
-  for await (const chunk of first) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > entry.pkgsize) throw wrong("E_PACKAGE_SIZE", `is longer than the ${entry.pkgsize} bytes of the catalogue`);
-    check.update(chunk);
-    hash.update(chunk);
-  }
-  if (sizeBytes !== entry.pkgsize) throw wrong("E_PACKAGE_SIZE", `has ${sizeBytes} bytes instead of ${entry.pkgsize}`);
-  if (!check.matches()) throw wrong("E_PACKAGE_SUM", "does not have the sum of the catalogue");
-
+  for await (const chunk of checkedPackage(source, entry)) hash.update(chunk);
   const second = await source.stream(entry.path, entry.pkgsize);
-  if (second === undefined) throw wrong("E_PACKAGE_MISSING", "went away while it was checked");
-  const { manifest, sha256: again } = await inspectStream(host, second, name);
-  if (again !== hash.digest("hex")) throw wrong("E_PACKAGE_SUM", "was another one when it was read again");
-  if (manifest.name !== entry.manifest.name || manifest.version !== entry.manifest.version) {
-    throw wrong("E_PACKAGE_SUM", `is ${manifest.name}-${manifest.version}, not what the catalogue says`);
-  }
+  if (second === undefined) throw packageFault(source, entry, "E_PACKAGE_MISSING", "went away while it was checked");
+  const { manifest, sha256: again } = await inspectStream(host, second, `${source.name}/${entry.path}`);
+  if (again !== hash.digest("hex")) throw packageFault(source, entry, "E_PACKAGE_SUM", "was another one when it was read again");
+  expectNamed(source, entry, manifest);
 }
 
 /** Clients ask for it first, and without a version they go no further. */

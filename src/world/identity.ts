@@ -8,6 +8,17 @@ const WORLD_RULES = 1;
 /** The same of a world for a system. */
 const SYSTEM_RULES = 1;
 
+/** Of derivations that Garth carries out itself, without a sandbox: part of their names, and nothing that is enforced. */
+export const BUILTIN_LIMITS: Derivation["limits"] = {
+  wallClockMs: 3_600_000,
+  silenceMs: 600_000,
+  memoryBytes: 4_294_967_296,
+  processes: 1_024,
+  openFiles: 1_024,
+  outputBytes: 17_179_869_184,
+  logBytes: 67_108_864,
+};
+
 const ARCHITECTURES: Readonly<Record<System, string | undefined>> = {
   "x86_64-linux": "amd64",
   "aarch64-linux": "arm64",
@@ -52,15 +63,7 @@ export function worldIdentity(world: Pick<WorldSource, "name" | "purpose">, lock
     outputs: ["out"],
     buildRoot: { kind: "host", paths: [] },
     network: true,
-    limits: {
-      wallClockMs: 3_600_000,
-      silenceMs: 600_000,
-      memoryBytes: 4_294_967_296,
-      processes: 1_024,
-      openFiles: 1_024,
-      outputBytes: 17_179_869_184,
-      logBytes: 67_108_864,
-    },
+    limits: BUILTIN_LIMITS,
   };
 }
 

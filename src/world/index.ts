@@ -24,7 +24,7 @@ export {
 } from "./attributes.ts";
 export { isSlice, isWorldDeclaration, slice, type SliceOptions, slices, world, type WorldOptions } from "./declare.ts";
 export { diffLocks } from "./diff.ts";
-export { debianArchitecture, lockAnswers, worldIdentity, worldItemName } from "./identity.ts";
+export { BUILTIN_LIMITS, debianArchitecture, lockAnswers, worldIdentity, worldItemName } from "./identity.ts";
 export { parseLock, worldLock, writeLock } from "./lock.ts";
 export { compareSlices, matcher, selectEntries, type SliceReport } from "./select.ts";
 export type { ListedEntry, LockedPackage, Role, SliceDeclaration, WorldDeclaration, WorldLock, WorldOrigin } from "./types.ts";
