@@ -184,7 +184,8 @@ function networkUnit(spec: SystemSpec, device: string, networks: readonly Networ
 
 const SCRIPTS = "/etc/garth";
 
-export function busyboxTree(spec: SystemSpec, busybox: string): EtcTree {
+/** `hasLogin`: the base brings login(1), and the console asks who is there. Under systemd a generator of its own sees to that. */
+export function busyboxTree(spec: SystemSpec, busybox: string, hasLogin: boolean): EtcTree {
   const etc: EtcTree = new Map();
   const script = (path: string, text: string): void => void etc.set(`garth/${path}`, { text, executable: true });
   script("start", startScript(spec, busybox));
@@ -202,12 +203,22 @@ export function busyboxTree(spec: SystemSpec, busybox: string): EtcTree {
         ["::once:/etc/garth/supervise", name, restart, oneShot ? "once" : "long", ...after].join(" "),
       ),
       `::once:${SCRIPTS}/ready`,
+      ...(hasLogin ? [`::respawn:${busybox} getty -L ${consoleSpeed(spec)} ${consoleDevice(spec)} vt100`] : []),
       "::ctrlaltdel:/sbin/reboot",
       `::shutdown:${SCRIPTS}/stop`,
       "",
     ].join("\n"),
   });
   return etc;
+}
+
+/** "ttyS0,115200n8": device, speed, and how many bits; only the first must be there. */
+function consoleDevice({ console: said }: SystemSpec): string {
+  return said.split(",", 1)[0] ?? said;
+}
+
+function consoleSpeed({ console: said }: SystemSpec): string {
+  return /,(\d+)/.exec(said)?.[1] ?? "115200";
 }
 
 function startScript(spec: SystemSpec, busybox: string): string {

@@ -117,7 +117,7 @@ export const BOOT = partOf("boot", "b", "usr/bin/busybox* usr/lib/systemd/boot/e
 export const RUNTIME = partOf(
   "runtime",
   "d",
-  `bin->usr/bin sbin->usr/sbin lib->usr/lib usr/bin/sh* usr/bin/mkdir* usr/sbin/sshd* usr/sbin/nologin* usr/lib/systemd/systemd*
+  `bin->usr/bin sbin->usr/sbin lib->usr/lib usr/bin/sh* usr/bin/login* usr/bin/mkdir* usr/sbin/sshd* usr/sbin/nologin* usr/lib/systemd/systemd*
   usr/lib/systemd/system/ssh.service usr/lib/systemd/system/getty@.service usr/bin/editor->/etc/alternatives/editor usr/bin/vi*
   etc/alternatives/editor->/usr/bin/vi etc/passwd etc/group etc/shadow etc/hostname etc/machine-id etc/ssh/ssh_host_rsa_key
   etc/ssh/sshd_config etc/systemd/system/multi-user.target.wants/cron.service->/usr/lib/systemd/system/cron.service

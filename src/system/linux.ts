@@ -60,12 +60,11 @@ export function linuxAccounts({ spec, baseTexts }: Pick<Composition, "spec" | "b
 
 /** @throws Problem E_SYSTEM_INVALID, E_SERVICE_WITHOUT_PACKAGE, E_BOOT_SLICE, E_KERNEL_SLICE, E_KERNEL_MODULE */
 export function planLinux(composition: Composition): ClosurePlan {
-  const { spec, kernel, bootloader, baseTexts } = composition;
-  const text = (path: string): string => baseTexts.get(path) ?? "";
+  const { spec, kernel, bootloader } = composition;
   const accounts = linuxAccounts(composition);
   checkAgainstParts(composition, accounts);
   const busybox = `${bootloader.path}/${busyboxIn(bootloader)}`;
-  const generated = generatedEtc(spec, accounts, text, busybox);
+  const generated = generatedEtc(composition, accounts, busybox);
   const { put, text: file, link, tree } = treeBuilder();
   const owners = new Map<string, Attributes>();
   const parameters = commandLine(spec);
@@ -118,7 +117,7 @@ function commandLine(spec: SystemSpec): readonly string[] {
   return [`garth.root=${spec.disk.rootLabel}`, `console=${spec.console}`, "panic=1", ...spec.kernelParameters];
 }
 
-function generatedEtc(spec: SystemSpec, accounts: Accounts, text: (path: string) => string, busybox: string): EtcTree {
+function generatedEtc({ spec, base, baseTexts }: Composition, accounts: Accounts, busybox: string): EtcTree {
   const etc: EtcTree = new Map();
   const short = spec.hostName.split(".")[0] ?? spec.hostName;
   const names = short === spec.hostName ? short : `${spec.hostName} ${short}`;
@@ -132,9 +131,11 @@ function generatedEtc(spec: SystemSpec, accounts: Accounts, text: (path: string)
   etc.set("mtab", { link: "../proc/self/mounts" });
   etc.set("passwd", { text: renderPasswd(accounts) });
   etc.set("resolv.conf", { text: spec.nameServers.map((server) => `nameserver ${server}\n`).join("") });
-  etc.set("shadow", { text: renderShadow(accounts, text("etc/shadow")) });
+  etc.set("shadow", { text: renderShadow(accounts, baseTexts.get("etc/shadow") ?? "") });
   etc.set("timezone", { text: `${spec.timeZone}\n` });
-  const services = spec.init === "systemd" ? systemdTree(spec) : spec.init === "busybox" ? busyboxTree(spec, busybox) : new Map();
+  const hasLogin = base.some(({ listing }) => listing.some(({ path }) => path === "usr/bin/login" || path === "bin/login"));
+  const services: EtcTree =
+    spec.init === "systemd" ? systemdTree(spec) : spec.init === "busybox" ? busyboxTree(spec, busybox, hasLogin) : new Map();
   for (const [path, entry] of services) etc.set(path, entry);
   return etc;
 }
