@@ -17,7 +17,15 @@ const plan = (options: Partial<SystemOptions> = FULL): ClosurePlan => planLinux(
 const NEW = plan();
 
 const activate = (on: Machine): ReturnType<Machine["run"]> => on.run(`/${SYSTEM}/activate`, `/${SYSTEM}`);
-const QUIET = { ...FULL, secrets: [], users: (FULL.users ?? []).map(({ passwordSecret: _, ...user }) => user) };
+/** Without secrets, which a machine would have to be given. */
+const QUIET: Partial<SystemOptions> = {
+  ...FULL,
+  secrets: [],
+  users: (FULL.users ?? []).map((user) => {
+    const { passwordSecret: _, ...rest } = user;
+    return rest;
+  }),
+};
 
 /** Everything that the plan puts below /etc, as it ought to be and as it is. */
 function etcOf(on: Machine, { tree, etcOwners }: ClosurePlan): readonly (readonly [wanted: string, found: string])[] {
