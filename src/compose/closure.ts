@@ -3,7 +3,7 @@
  *
  * Everything is decided by the pure room `system`; here parts are listed, texts read, and what was planned is written.
  */
-import { baseName, canonicalJson, namePart, type StorePath } from "../base/index.ts";
+import { namePart, type StorePath } from "../base/index.ts";
 import {
   type Accounts,
   type ClosurePlan,
@@ -15,6 +15,7 @@ import {
   linuxAccounts,
   linuxTexts,
   type Part,
+  type PlannedTree,
   planFreebsd,
   planLinux,
   planProfile,
@@ -27,7 +28,7 @@ import {
 import type { ComposeContext } from "./context.ts";
 import { makeItem } from "./item.ts";
 import type { Listings } from "./listing.ts";
-import { writeTree } from "./tree.ts";
+import { treeDigest, writeTree } from "./tree.ts";
 
 const PROFILE_RULE = "profile-1";
 const SYSTEM_RULE = "system-1";
@@ -100,14 +101,14 @@ export async function composeSystem(
     developmentTree === undefined
       ? undefined
       : await profileItem(context, `development-${spec.name}`, developmentTree, development);
+  const tree: PlannedTree = new Map([...closurePlan.tree, ["profile", { type: "symlink", target: profile }]]);
   const inputs = [kernel, bootloader, ...base, ...packages].map(({ path }) => path);
   const made = await makeItem(context, {
     rule: SYSTEM_RULE,
     name: `system-${spec.name}`,
-    arguments: [canonicalJson(JSON.parse(JSON.stringify(spec)))],
+    arguments: [treeDigest(tree)],
     inputs: [...inputs, profile],
-    make: (directory) =>
-      writeTree(context, new Map([...closurePlan.tree, ["profile", { type: "symlink", target: profile }]]), directory),
+    make: (directory) => writeTree(context, tree, directory),
   });
   const roots = developmentItem === undefined ? [made.path] : [made.path, developmentItem];
   const closure = context.store.closure(roots);
@@ -199,7 +200,7 @@ async function profileItem(
   const made = await makeItem(context, {
     rule: PROFILE_RULE,
     name,
-    arguments: parts.map(({ path, prefix }) => `${baseName(path)} ${prefix}`),
+    arguments: [treeDigest(tree)],
     inputs: parts.map(({ path }) => path),
     make: (directory) => writeTree(context, tree, directory),
   });

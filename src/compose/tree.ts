@@ -1,8 +1,35 @@
 /** Carries a planned tree out into an empty directory. */
+import { sha256Hasher } from "../base/index.ts";
 import { cpioArchive, type CpioEntry } from "../formats/index.ts";
 import type { PlannedContent, PlannedTree } from "../system/index.ts";
 import type { ComposeContext } from "./context.ts";
 import { copyFile } from "./copy.ts";
+
+/**
+ * What the tree will hold, as a digest: the argument of the item it becomes. A Garth that renders something else makes another item;
+ * nobody has to remember to say so.
+ */
+export function treeDigest(tree: PlannedTree): string {
+  const hash = sha256Hasher();
+  for (const [path, entry] of tree) {
+    const { type } = entry;
+    if (type === "directory") hash.update(JSON.stringify([path, type]));
+    else if (type === "symlink") hash.update(JSON.stringify([path, type, entry.target]));
+    else hash.update(JSON.stringify([path, type, entry.executable, contentKey(entry.content)]));
+  }
+  return hash.digest("hex");
+}
+
+function contentKey(content: PlannedContent): readonly string[] {
+  switch (content.kind) {
+    case "text":
+      return ["text", content.text];
+    case "part":
+      return ["part", content.part, content.path];
+    case "initrd":
+      return ["initrd", treeDigest(content.tree)];
+  }
+}
 
 export function writeTree({ host, store }: ComposeContext, tree: PlannedTree, directory: string): void {
   const { files } = host;

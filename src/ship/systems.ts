@@ -1,6 +1,6 @@
 /**
- * The second half of the line: worlds and slices, the system item, its image, and the gate. A stage that was done for the same input,
- * and whose result is still there, is not done again; so the parts of a system are only looked into when something has to be made.
+ * The second half of the line: worlds and slices, the system item, its image, and the gate. Image and gate are not made and run again
+ * for the same input while what they made is there; the system is planned each time, and its item found by what was planned.
  */
 import { canonicalJson, isStorePath, operatingSystemOf, sha256, type StorePath } from "../base/index.ts";
 import type { Builder, StepResult } from "../build/index.ts";
@@ -39,7 +39,6 @@ import { rootName } from "./roots.ts";
 import type { ShippedSystem } from "./types.ts";
 
 /** Part of every key: raised when what a stage makes from the same input changes. */
-const COMPOSING = "system-1";
 const GATING = "gate-1";
 
 export interface NamedSystem {
@@ -129,12 +128,9 @@ function sliceFields(
   };
 }
 
-/** The system item, and how to get what it was made of where a later stage needs it. */
 export interface SystemResult {
   readonly fields: ReceiptFields;
-  readonly closure: StorePath;
-  readonly development: StorePath | undefined;
-  readonly compose: () => Promise<ComposedSystem>;
+  readonly composed: ComposedSystem;
 }
 
 export async function systemStage(
@@ -142,7 +138,7 @@ export async function systemStage(
   slices: ReadonlyMap<SliceDeclaration, StorePath>,
 ): Promise<Outcome<SystemResult>> {
   const { context, listings, system, shipping, made } = line;
-  const { store, ledger, receipts, now } = shipping.context;
+  const { store, receipts } = shipping.context;
   const { spec } = system.declaration;
   if (spec.family !== operatingSystemOf(context.system) && spec.family === "linux") throw foreign(system.name, spec.family);
   const parts = await realiseParts(context, system.declaration, slices, {
@@ -153,32 +149,21 @@ export async function systemStage(
       return found;
     },
   });
-  let composed: Promise<ComposedSystem> | undefined;
-  const compose = (): Promise<ComposedSystem> => (composed ??= composeSystem(context, listings, spec, parts.paths));
-  const key = sha256(canonicalJson({ what: COMPOSING, spec: plain(spec), parts: partsKey(parts), catalogues: parts.catalogues }));
-  const before = readFields(resultOf(ledger, key));
-  const isThere = before !== undefined && holds(store, [before["closure_path"], before["development_store"]]);
-  const fields = isThere ? before : systemFields(await compose(), parts, slices, line);
-  if (!isThere) noteResult(ledger, key, fields, now());
-  const closure = storePathOf(fields["closure_path"]);
-  if (closure === undefined) throw new Error("a system without a closure");
-  const development = storePathOf(fields["development_store"]);
+  const composed = await composeSystem(context, listings, spec, parts.paths);
+  const fields = systemFields(composed, parts, slices, line);
+  const { system: closure, development } = composed;
   store.addRoot(rootName(shipping.project, system.name, "system"), closure);
   if (development !== undefined) store.addRoot(rootName(shipping.project, system.name, "development"), development);
   return {
-    how: isThere ? "unchanged" : "done",
+    how: composed.isNew ? "done" : "unchanged",
     summary: `${system.name} -> ${closure}`,
     receipts: [receipts.keep("system", system.name, fields)],
-    result: { fields, closure, development, compose },
+    result: { fields, composed },
   };
 }
 
 function plain(value: unknown): ReturnType<typeof JSON.parse> {
   return JSON.parse(JSON.stringify(value));
-}
-
-function partsKey({ paths }: SystemParts): ReturnType<typeof JSON.parse> {
-  return plain({ ...paths, unpinned: [...paths.unpinned] });
 }
 
 function holds(store: Shipping["context"]["store"], paths: readonly (string | undefined)[]): boolean {
@@ -249,7 +234,12 @@ export async function imageStage(line: SystemLine, made: SystemResult): Promise<
   const { spec } = system.declaration;
   if (spec.family === "freebsd") throw noUfs(system.name);
   const key = sha256(
-    canonicalJson({ what: LAYOUT, system: made.closure, development: made.development ?? "", disk: plain(spec.disk) }),
+    canonicalJson({
+      what: LAYOUT,
+      system: made.composed.system,
+      development: made.composed.development ?? "",
+      disk: plain(spec.disk),
+    }),
   );
   const before = readFields(resultOf(ledger, key));
   const isThere = before !== undefined && holds(store, [before["image_path"]]);
@@ -266,7 +256,7 @@ export async function imageStage(line: SystemLine, made: SystemResult): Promise<
   };
 
   async function make(): Promise<ReceiptFields> {
-    const composed = await made.compose();
+    const { composed } = made;
     const architecture = platform.startsWith("aarch64") ? "aarch64" : "x86_64";
     const wish = { system: composed.system, root: composed.root, disk: spec.disk, architecture, timeSeconds: 1 } as const;
     const image = await makeImage(host, store, system.name, wish, shipping.request.signal);
@@ -348,7 +338,7 @@ function bootFields(report: GateReport, made: SystemResult): ReceiptFields {
   const isNative = made.fields["host_base_store_count"] === "0";
   return {
     ...gateReceipt(report),
-    closure_path: made.closure,
+    closure_path: made.composed.system,
     host_base_store_count: made.fields["host_base_store_count"] ?? "",
     native_base_store_count: made.fields["native_base_store_count"] ?? "",
     native_runtime_ready: report.verdict === "pass" && isNative ? "ok" : "no",
@@ -363,12 +353,12 @@ export function shipped(
 ): ShippedSystem {
   return {
     name: system.name,
-    closure: made.closure,
+    closure: made.composed.system,
     image: image === undefined ? undefined : { path: image.path, sha256: image.sha256 },
     verdict: storePathOf(verdict),
     kernel: made.fields["kernel_file"] ?? "",
     initrd: made.fields["initrd_file"] === "" ? undefined : made.fields["initrd_file"],
     commandLine: made.fields["command_line"] ?? "",
-    compose: made.compose,
+    composed: made.composed,
   };
 }

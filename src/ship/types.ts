@@ -55,8 +55,8 @@ export interface ShippedSystem {
   readonly kernel: string;
   readonly initrd: string | undefined;
   readonly commandLine: string;
-  /** Looks into its parts, for every path of its root; what the line did already is not done again. */
-  readonly compose: () => Promise<ComposedSystem>;
+  /** Its parts, and every path of its root. */
+  readonly composed: ComposedSystem;
 }
 
 export interface Ship {

@@ -3,7 +3,7 @@ import { closest, formatDuration } from "../../base/index.ts";
 import { receiptFile } from "../receipts.ts";
 import type { Handler } from "../command.ts";
 import type { GateEvent } from "../../gate/index.ts";
-import type { ShipReport, ShipRequest, StageName, StageReport } from "../../ship/index.ts";
+import type { ShippedSystem, ShipReport, ShipRequest, StageName, StageReport } from "../../ship/index.ts";
 import type { Context, Given } from "../command.ts";
 import { usageProblem } from "../parse.ts";
 import { jobsOf } from "./build.ts";
@@ -21,8 +21,13 @@ export const ship: Handler = async (context, given) => {
     ...(until === undefined ? {} : { until: stageNamed(until) }),
     again: given.flag("again"),
   });
-  return { data: report, text: () => "", pass: nameOf(report.project) };
+  return { data: { ...report, systems: report.systems.map(plainSystem) }, text: () => "", pass: nameOf(report.project) };
 };
+
+/** Without what only a program has a use for: every path of its root. */
+export function plainSystem({ composed: _, ...plain }: ShippedSystem): Omit<ShippedSystem, "composed"> {
+  return plain;
+}
 
 /** The line with the options that its commands share; stages are told as they end, and what the gate sees as it comes. */
 export async function shipLine(

@@ -1,18 +1,18 @@
 /** garth system: closures, their differences, their roots, and disks of them. */
 import { formatSize, isStorePath, type StorePath } from "../../base/index.ts";
 import type { Garth } from "../../app/index.ts";
-import type { ShippedSystem } from "../../ship/index.ts";
 import type { Context, Given, Handler } from "../command.ts";
 import { containerFor } from "../containers.ts";
 import { usageProblem } from "../parse.ts";
 import { absolute } from "../paths.ts";
+import type { ShippedSystem } from "../../ship/index.ts";
 import { type Shipped, shipSystem, systemReference } from "../system-of.ts";
 import { convertedText, convertTo } from "./image.ts";
+import { plainSystem } from "./ship.ts";
 import { oneItem } from "./store.ts";
 
 function document({ report, system }: Shipped): object {
-  const { compose: _, ...plain } = system;
-  return { project: report.project, stages: report.stages, ...plain, fields: report.final };
+  return { project: report.project, stages: report.stages, ...plainSystem(system), fields: report.final };
 }
 
 export const build: Handler = async (context, given) => {
@@ -26,7 +26,7 @@ export const rootfs: Handler = async (context, given) => {
   const [word = "", target] = given.arguments;
   const shipped = await shipSystem(context, given, systemReference(word), { until: "system" });
   const { system } = shipped;
-  const { root } = await system.compose();
+  const { root } = system.composed;
   const { rootText, writeRoot } = await garth.compose();
   if (target === undefined) {
     const mtree = rootText(root);
