@@ -69,6 +69,8 @@ function tests() {
     bun,
     "test",
     "--only-failures",
+    // Of one test, where it does not say another: a busy machine is slow, and no test is about that.
+    "--timeout=120000",
     "--reporter=junit",
     `--reporter-outfile=${report}`,
     ...less,
