@@ -1,5 +1,6 @@
 /** For the tests of what makes systems and their images: a store of its own, small worlds as directories, and a system of them. */
 import * as fs from "node:fs";
+import { tmpdir } from "node:os";
 import type { StorePath } from "../base/index.ts";
 import { localHost } from "../host/index.ts";
 import type { Store } from "../store/index.ts";
@@ -17,8 +18,12 @@ export interface Workplace extends Disposable {
   readonly directory: () => string;
 }
 
+/** In memory where there is such a place: these stores are not for power failures, and a sync of the disk is a tenth of a second. */
+const PLACE = fs.existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+
 export function workplace(now: () => number = () => Date.UTC(2026, 0, 2)): Workplace {
-  const opened = openTestStore();
+  const root = fs.mkdtempSync(`${PLACE}/garth-compose-`);
+  const opened = openTestStore({ root });
   const { store } = opened;
   const host = localHost();
   const nobody = (what: string) => (): never => {
@@ -38,7 +43,10 @@ export function workplace(now: () => number = () => Date.UTC(2026, 0, 2)): Workp
     context,
     listings: new Listings(host, store),
     directory: () => opened.directory(),
-    [Symbol.dispose]: () => opened[Symbol.dispose](),
+    [Symbol.dispose]: () => {
+      opened[Symbol.dispose]();
+      host.files.removeTree(root);
+    },
   };
 }
 
