@@ -22,6 +22,7 @@ import type { Committer } from "./commit.ts";
 import { physicalOf, type StoreContext } from "./context.ts";
 import { emitTree } from "./emit.ts";
 import { allItems, idOf, insertItem, insertReferences } from "./items.ts";
+import { pin } from "./pins.ts";
 import type { Prepared } from "./plan.ts";
 import { NarStream } from "./stream.ts";
 import { isExecutable, type TreeEntry, walk } from "./tree.ts";
@@ -120,7 +121,13 @@ export interface BroughtTree {
 
 /** @throws Problem E_ITEM_FORGED, and then none of them is registered */
 export async function adoptTrees(context: StoreContext, committer: Committer, trees: readonly BroughtTree[]): Promise<void> {
-  const missing = trees.filter(({ path }) => idOf(context.ledger, path) === undefined);
+  const valid = new Set(
+    pin(
+      context,
+      trees.map(({ path }) => path),
+    ),
+  );
+  const missing = trees.filter(({ path }) => !valid.has(path));
   if (missing.length === 0) return;
   const known = [...allItems(context.ledger).map(({ path }) => path), ...missing.map(({ path }) => path)];
   const paths = new Map(known.map((path) => [hashPart(path), path]));
@@ -128,20 +135,18 @@ export async function adoptTrees(context: StoreContext, committer: Committer, tr
   const proven: Prepared[] = [];
   for (const { path, physical } of missing) {
     const item = await prove(context, path, physical, table, paths);
-    if (item === undefined) throw forged(path, "its content does not give its name");
-    proven.push({ ...item, from: physical });
+    // References are looked for among what is valid and what came along: one that is neither is missing from the name.
+    if (item === undefined) throw forged(path);
+    proven.push(item);
   }
-  const items = closed(context, proven);
-  const open = proven.find((item) => !items.includes(item));
-  if (open !== undefined) throw forged(open.path, "it refers to items that were not brought along");
-  for (const { from } of items) canonicalise(context.host, walk(context.files, from), !context.host.isRoot);
-  await committer.commit({ items, realised: [] });
+  for (const { from } of proven) canonicalise(context.host, walk(context.files, from), !context.host.isRoot);
+  await committer.commit({ items: proven, realised: [] });
 }
 
-function forged(path: StorePath, why: string): Problem {
+function forged(path: StorePath): Problem {
   return new Problem({
     code: "E_ITEM_FORGED",
-    message: `what was brought as ${path} is something else: ${why}`,
-    hint: "it was damaged or changed on its way; get it again from where it was made",
+    message: `what was brought as ${path} is something else: its content does not give its name`,
+    hint: "it was damaged or changed on its way, or items that it refers to did not come along; get it again from where it was made",
   });
 }
