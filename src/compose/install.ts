@@ -41,8 +41,17 @@ export async function installPackages(context: ComposeContext, request: InstallR
   const { catalogue } = await readRepository(context.host, source, { trust: request.trust, nowMs: context.now() });
   const wanted = withNeeds(catalogue.entries, request);
   const packages: InstalledPackage[] = [];
+  /** Name of a package -> store items that it and what it needs bring. */
+  const brought = new Map<string, readonly StorePath[]>();
   for (const entry of wanted) {
-    const installed = await install(context, source, entry);
+    const { name, deps } = entry.manifest;
+    const { installed, items } = await install(
+      context,
+      source,
+      entry,
+      Object.keys(deps).flatMap((need) => brought.get(need) ?? []),
+    );
+    brought.set(name, items);
     if (installed !== undefined) packages.push(installed);
   }
   return { packages, catalogueSha256: catalogue.catalogueSha256 };
@@ -93,12 +102,19 @@ function needs(by: string, name: string, where: string): Problem {
   });
 }
 
-/** undefined for a package that holds store items alone: they are valid now, and there is nothing else of it. */
+interface Unpacked {
+  /** undefined for a package that holds store items alone: they are valid now, and there is nothing else of it. */
+  readonly installed: InstalledPackage | undefined;
+  /** Those of the package and of what it needs. */
+  readonly items: readonly StorePath[];
+}
+
 async function install(
   context: ComposeContext,
   source: RepositorySource,
   entry: CatalogueEntry,
-): Promise<InstalledPackage | undefined> {
+  needed: readonly StorePath[],
+): Promise<Unpacked> {
   const { host, store } = context;
   const { name, version } = entry.manifest;
   const scratch = host.files.makeTemporaryDirectory(`${store.temporaryDirectory}/package-`);
@@ -106,33 +122,50 @@ async function install(
     const directory = `${scratch}/root`;
     host.files.makeDirectory(directory);
     const manifest = await unpackPackage(host, source, { entry, scratchFile: `${scratch}/package`, directory });
-    const items = manifest.files.flatMap(({ path }) => itemOf(path) ?? []);
-    const brought = [...new Set(items)].map((path) => ({ path, physical: `${directory}${path}` }));
-    await store.adopt(brought);
+    const paths = [...manifest.files, ...manifest.directories].map(({ path }) => path);
+    const own = [...new Set(paths.flatMap((path) => (path.startsWith("/frx/") ? [itemOf(path, entry)] : [])))];
+    await store.adopt(own.map((path) => ({ path, physical: `${directory}${path}` })));
     host.files.removeTree(`${directory}/frx`);
-    if (host.files.list(directory).length === 0) return undefined;
-    const links = linkedItems(manifest.files.flatMap(({ target }) => target ?? []));
+    const items = [...new Set([...needed, ...own])];
+    const foreign = manifest.files.find(({ target }) => target?.startsWith("/frx/store/") === true && !leadsTo(items, target));
+    if (foreign !== undefined) throw withoutItem(name, foreign.path, foreign.target ?? "");
+    if (host.files.list(directory).length === 0) return { installed: undefined, items };
     const { path } = await makeItem(context, {
       rule: RULE,
       name: `package-${name}-${version}`.replaceAll(/[^A-Za-z0-9+._?=-]/g, "_"),
       arguments: [entry.sum],
-      inputs: links.filter((each) => store.isValid(each)),
+      inputs: items,
       make: (to) => {
         host.files.removeDirectory(to);
         host.files.rename(directory, to);
       },
     });
-    return { path, name, version, hasScripts: Object.keys(manifest.scripts).length > 0 };
+    return { installed: { path, name, version, hasScripts: Object.keys(manifest.scripts).length > 0 }, items };
   } finally {
     host.files.removeTree(scratch);
   }
 }
 
-function itemOf(path: string): StorePath | undefined {
+/** @throws Problem E_ITEM_FORGED for a path of the store that is no item's */
+function itemOf(path: string, { manifest }: CatalogueEntry): StorePath {
   const match = /^\/frx\/store\/[^/]+/.exec(path)?.[0];
-  return match !== undefined && isStorePath(match) ? match : undefined;
+  if (match !== undefined && isStorePath(match)) return match;
+  throw new Problem({
+    code: "E_ITEM_FORGED",
+    message: `the package ${manifest.name}-${manifest.version} has ${path}, which belongs to no item of a store`,
+    hint: "no honest packager writes this; find out where the package comes from",
+  });
 }
 
-function linkedItems(targets: readonly string[]): readonly StorePath[] {
-  return [...new Set(targets.flatMap((target) => itemOf(target) ?? []))].toSorted();
+function leadsTo(items: readonly StorePath[], target: string): boolean {
+  return items.some((item) => target === item || target.startsWith(`${item}/`));
+}
+
+/** Whether the item is in this store by chance is no matter: the same packages give the same system everywhere. */
+function withoutItem(name: string, path: string, target: string): Problem {
+  return new Problem({
+    code: "E_PACKAGE_NEEDS",
+    message: `the package ${name} links ${path} to ${target}, which neither it nor what it needs brings`,
+    hint: "make the package again, with what it refers to",
+  });
 }

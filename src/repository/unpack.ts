@@ -16,7 +16,7 @@ export interface UnpackRequest {
   readonly entry: CatalogueEntry;
   /** Where the package lies while it is looked at; removed by the caller. */
   readonly scratchFile: string;
-  /** Empty. Modes are those of the manifest less set-id bits; the owner is whoever runs this. */
+  /** Empty. Of a mode stays whether the file can be executed, as in a store item; the owner is whoever runs this. */
   readonly directory: string;
 }
 
