@@ -23,7 +23,7 @@ export interface Converted {
   readonly sha256: string;
 }
 
-/** `to` must not be there. @throws Problem E_FILE_EXISTS, E_VHD_SIZE, E_NO_SPACE */
+/** `to` must not be there. @throws Problem E_NO_SUCH_FILE, E_FILE_EXISTS, E_VHD_SIZE, E_NO_SPACE */
 export async function convertImage(host: Host, request: ConvertRequest): Promise<Converted> {
   const { from, to, signal } = request;
   if (host.files.exists(to)) {
@@ -35,7 +35,9 @@ export async function convertImage(host: Host, request: ConvertRequest): Promise
       exit: 2,
     });
   }
-  const { sizeBytes } = host.files.lstat(from);
+  if (!host.files.exists(from))
+    throw new Problem({ code: "E_NO_SUCH_FILE", message: `there is no image ${from}`, where: from, exit: 2 });
+  const { sizeBytes } = host.files.lstat(host.files.realPath(from));
   const plan = planContainer(host, request, sizeBytes);
   const { digests } = await writeBlocks(host, plan, to, { locate: () => from, ...(signal && { signal }) });
   return { sizeBytes: plan.sizeBytes, sha256: digests[0] ?? "" };

@@ -35,7 +35,7 @@ export interface Written {
   readonly writtenBytes: number;
 }
 
-/** `file` must not be there; when this throws it is gone again. @throws Problem E_IMAGE_SOURCE, E_NO_SPACE, E_INTERRUPTED */
+/** `file` must not be there; what this made is gone again when it throws. @throws Problem E_IMAGE_SOURCE, E_NO_SPACE, E_INTERRUPTED */
 export async function writeBlocks(host: Host, image: BlockImage, file: string, options: WriteOptions): Promise<Written> {
   const framings = options.digests ?? [BARE];
   const hashers = framings.map(() => host.hashBeside());
@@ -48,7 +48,8 @@ export async function writeBlocks(host: Host, image: BlockImage, file: string, o
     await Promise.all(hashers.map((hasher, index) => hasher.update(shared(framings[index]?.after))));
     return { digests: await Promise.all(hashers.map((hasher) => hasher.digest())), writtenBytes };
   } catch (error) {
-    if (host.files.exists(file)) host.files.unlink(file);
+    // What was there before is somebody else's.
+    if (descriptor !== undefined) host.files.unlink(file);
     if (isErrno(error, "ENOSPC", "EDQUOT")) throw noSpace(file, image.sizeBytes, error);
     throw error;
   } finally {
