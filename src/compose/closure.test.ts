@@ -123,7 +123,7 @@ describe("development", () => {
 });
 
 describe("what does not go together leaves nothing behind", () => {
-  const cases: readonly (readonly [string, Partial<SystemOptions>, TreeFiles, string])[] = [
+  const cases: readonly (readonly [string, Partial<SystemOptions>, TreeFiles, `E_${string}`])[] = [
     ["two parts with one file", {}, { "bin/web": "" }, "E_FILE_CONFLICT"],
     ["a service without its package", { services: [{ name: "a", command: ["/usr/bin/none"] }] }, {}, "E_SERVICE_WITHOUT_PACKAGE"],
     ["a service of nobody's", { services: [{ name: "a", command: ["/usr/bin/sh"], user: "bob" }] }, {}, "E_SYSTEM_INVALID"],
