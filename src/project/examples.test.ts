@@ -48,8 +48,19 @@ test("GNU hello: the release, and Debian's source when that cannot be had", asyn
   expect(step?.fallbacks?.[0]?.recipe.sources["src"]).toMatchObject({ fetcher: "debianSource", package: "hello" });
   expect([...project.exports.values()].map(({ name, kind }) => `${name}: ${kind}`)).toEqual([
     "examples: repository",
+    "greeter: system",
+    "greets: gate",
     "hello: recipe",
   ]);
+});
+
+test("the machine that greets: its package out of the repository of the same file, its gate about it", async () => {
+  const { exports } = await load("hello");
+  const [repository, greeter, greets] = ["examples", "greeter", "greets"].map((name) => exports.get(name)?.value);
+  expect(greeter).toMatchObject({ kind: "system", install: [{ packages: ["hello"] }], development: [] });
+  expect(greeter !== undefined && "install" in greeter ? greeter.install[0]?.repository : undefined).toBe(repository as never);
+  expect(greets).toMatchObject({ kind: "gate", probes: [{ command: "hello", expect: "Hello, world!" }] });
+  expect(greets !== undefined && "system" in greets ? greets.system : undefined).toBe(greeter as never);
 });
 
 test("the library and the program that is linked with it", async () => {
