@@ -37,8 +37,22 @@ function fieldOf(stage, name) {
 
 show("the repository, read as a client reads it", [garth, "repo", "verify", fieldOf("repository", "repo_path"), "--root", root]);
 show("the disk: what is on it", [garth, "image", "inspect", fieldOf("image", "image_path"), "--root", root]);
-show("the disk, held before sgdisk, fsck.fat and e2fsck", [garth, "image", "verify", fieldOf("image", "image_path"), "--root", root]);
-show("the verdict of its boot, once its signature holds", [garth, "gate", "show", fieldOf("boot", "verdict_path"), "--root", root]);
+show("the disk, held before sgdisk, fsck.fat and e2fsck", [
+  garth,
+  "image",
+  "verify",
+  fieldOf("image", "image_path"),
+  "--root",
+  root,
+]);
+show("the verdict of its boot, once its signature holds", [
+  garth,
+  "gate",
+  "show",
+  fieldOf("boot", "verdict_path"),
+  "--root",
+  root,
+]);
 const greeting = fieldOf("boot", "probe_1_output");
 console.log(`\nhello, inside the machine: ${greeting}`);
 if (greeting !== "Hello, world!") process.exit(1);

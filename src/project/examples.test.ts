@@ -58,9 +58,9 @@ test("the machine that greets: its package out of the repository of the same fil
   const { exports } = await load("hello");
   const [repository, greeter, greets] = ["examples", "greeter", "greets"].map((name) => exports.get(name)?.value);
   expect(greeter).toMatchObject({ kind: "system", install: [{ packages: ["hello"] }], development: [] });
-  expect(greeter !== undefined && "install" in greeter ? greeter.install[0]?.repository : undefined).toBe(repository as never);
+  expect(greeter !== undefined && "install" in greeter && greeter.install[0]?.repository === repository).toBe(true);
   expect(greets).toMatchObject({ kind: "gate", probes: [{ command: "hello", expect: "Hello, world!" }] });
-  expect(greets !== undefined && "system" in greets ? greets.system : undefined).toBe(greeter as never);
+  expect(greets !== undefined && "system" in greets && greets.system === greeter).toBe(true);
 });
 
 test("the library and the program that is linked with it", async () => {
