@@ -2,7 +2,8 @@
 import { Problem } from "../base/index.ts";
 import { contentBytes, type FileSystemEntry, type MtreeEntry, renderMtree } from "../formats/index.ts";
 import { isErrno } from "../host/index.ts";
-import type { RootPlan } from "../system/index.ts";
+import { renderRootMtree, type RootPlan } from "../system/index.ts";
+import type { ComposedSystem } from "./closure.ts";
 import type { ComposeContext } from "./context.ts";
 import { copyFile } from "./copy.ts";
 
@@ -15,8 +16,12 @@ const MTREE_TYPES = {
   fifo: "fifo",
 } as const;
 
-/** mtree(5), sorted by path. The ESP is not in it: it is another file system. */
-export function rootText({ entries }: Pick<RootPlan, "entries">): string {
+/**
+ * mtree(5), sorted by path. The ESP is not in it: it is another file system. For FreeBSD it says where the bytes of each file are, by
+ * its path in the store: makefs(8) makes a file system of that.
+ */
+export function rootText({ root: { entries }, spec }: Pick<ComposedSystem, "root" | "spec">): string {
+  if (spec.family === "freebsd") return renderRootMtree(entries);
   const byPath = new Map(entries.map((entry) => [entry.path, entry]));
   const lines = [...entries]
     .toSorted((left, right) => (left.path < right.path ? -1 : 1))

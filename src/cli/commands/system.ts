@@ -29,7 +29,7 @@ export const rootfs: Handler = async (context, given) => {
   const { root } = system.composed;
   const { rootText, writeRoot } = await garth.compose();
   if (target === undefined) {
-    const mtree = rootText(root);
+    const mtree = rootText(system.composed);
     return { data: { ...document(shipped), entries: root.entries.length, mtree }, text: () => mtree };
   }
   const directory = absolute(context, target);
