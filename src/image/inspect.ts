@@ -70,12 +70,17 @@ function inspect(file: string, sizeBytes: number, readAt: ReadAt): InspectedImag
   let system: string | undefined;
   let storeItems: readonly string[] = [];
   let esp: InspectedImage["esp"] = [];
+  const findings = [...table.findings];
   const partitions = table.partitions.map(({ number, name, typeGuid, guid, firstByte, sizeBytes: size }): InspectedPartition => {
     const about = { number, name, typeGuid, guid, firstByte, sizeBytes: size };
     const inside: ReadAt = (offset, length) => readAt(firstByte + offset, Math.min(length, size - offset));
     const ext4 = attempt(() => readExt4(inside));
     if (ext4 !== undefined) {
-      const list = ext4.list();
+      const list = attempt(
+        () => ext4.list(),
+        (why) => findings.push(`partition ${number}, ${name}: ${why}`),
+      );
+      if (list === undefined) return { ...about, fileSystem: "ext4", label: ext4.facts.label, files: 0 };
       system = list.find(({ path }) => path === "run/current-system")?.target ?? system;
       storeItems = list.flatMap(({ path }) => (/^frx\/store\/[^/]+$/.test(path) ? [`/${path}`] : []));
       const facts: Ext4Facts = ext4.facts;
@@ -89,15 +94,16 @@ function inspect(file: string, sizeBytes: number, readAt: ReadAt): InspectedImag
     }
     return { ...about, fileSystem: "unknown", label: "", files: 0 };
   });
-  return { file, sizeBytes, diskGuid: table.diskGuid, findings: table.findings, partitions, system, storeItems, esp };
+  return { file, sizeBytes, diskGuid: table.diskGuid, findings, partitions, system, storeItems, esp };
 }
 
-/** A partition may hold anything: what is not this file system is another one. */
-function attempt<Result>(read: () => Result): Result | undefined {
+/** A partition may hold anything: what is not this file system is another one. A disk is told of, however it is broken. */
+function attempt<Result>(read: () => Result, failed: (why: string) => void = () => undefined): Result | undefined {
   try {
     return read();
   } catch (error) {
-    if (error instanceof Problem) return undefined;
-    throw error;
+    if (!(error instanceof Problem)) throw error;
+    failed(error.message);
+    return undefined;
   }
 }

@@ -27,7 +27,7 @@ export async function verifyImage(host: Host, file: string, temporaryDirectory: 
     });
   }
   const { partitions, findings, sizeBytes } = inspectImage(host, file);
-  const checks: ImageCheck[] = [{ what: "partition table", tool: "garth", good: findings.length === 0, said: findings }];
+  const checks: ImageCheck[] = [{ what: "the disk as a whole", tool: "garth", good: findings.length === 0, said: findings }];
   // sgdisk ends with 0 whatever it finds; it says so in words.
   const table = await host.run({ argv: ["sgdisk", "-v", file], doing: `verifying ${file}`, okStatuses: [0, 1, 2, 3, 4] });
   checks.push({ what: "partition table", tool: "sgdisk -v", ...judged(/No problems found/.test(table.text()), table.text()) });
