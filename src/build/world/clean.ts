@@ -1,7 +1,17 @@
 /** Leaves of a fresh tree what its packages say, and nothing of the machine and the time it was made. */
 import type { Host, Stat } from "../../host/index.ts";
 import { ABOUT, type Attributes, ATTRIBUTES_FILE, type ListedEntry, renderAttributes } from "../../world/index.ts";
-import { EMPTIED, isLeftOver, isOfOneMachine, isTranslation, MOUNT_POINTS, type Purpose, REMOVED, WRITTEN } from "./plan.ts";
+import {
+  EMPTIED,
+  isLeftOver,
+  isOfOneMachine,
+  isTranslation,
+  MOUNT_POINTS,
+  type Purpose,
+  REMOVED,
+  WITHOUT_FILES,
+  WRITTEN,
+} from "./plan.ts";
 
 const SPECIAL_BITS = 0o7000;
 
@@ -12,20 +22,39 @@ const SPECIAL_BITS = 0o7000;
 export function cleanTree(host: Host, tree: string, purpose: Purpose = "build", owners?: ReadonlyMap<string, Attributes>): void {
   const { files } = host;
   for (const path of REMOVED[purpose]) files.removeTree(`${tree}/${path}`);
-  for (const path of EMPTIED) {
+  const withoutFiles = purpose === "system" ? WITHOUT_FILES : [];
+  for (const path of withoutFiles) removeFiles(host, `${tree}/${path}`);
+  for (const path of EMPTIED.filter((each) => !withoutFiles.includes(each))) {
     if (files.lstatIfAny(`${tree}/${path}`)?.type !== "directory") continue;
     for (const entry of files.list(`${tree}/${path}`)) files.removeTree(child(`${tree}/${path}`, entry));
   }
-  for (const path of MOUNT_POINTS) files.makeDirectory(`${tree}/${path}`, { parents: true });
+  // Modes are given: the umask is of whoever runs this.
+  for (const path of MOUNT_POINTS) {
+    if (files.exists(`${tree}/${path}`)) continue;
+    files.makeDirectory(`${tree}/${path}`);
+    files.chmod(`${tree}/${path}`, 0o755);
+  }
   for (const [path, text] of Object.entries(WRITTEN)) {
     files.removeTree(`${tree}/${path}`);
     files.writeFile(`${tree}/${path}`, text);
+    files.chmod(`${tree}/${path}`, 0o644);
   }
   const cleaning: Cleaning = { host, tree, purpose, owners, listing: [], attributes: new Map() };
   walk(cleaning, "");
   if (purpose === "build") return;
   files.makeDirectory(`${tree}/${ABOUT}`);
   files.writeFile(`${tree}/${ATTRIBUTES_FILE}`, renderAttributes(cleaning.attributes, cleaning.listing));
+}
+
+/** Leaves directories, and links between them. */
+function removeFiles(host: Host, directory: string | Uint8Array): void {
+  if (host.files.lstatIfAny(directory)?.type !== "directory") return;
+  for (const entry of host.files.list(directory)) {
+    const path = typeof directory === "string" ? child(directory, entry) : Buffer.concat([directory, Buffer.from("/"), entry]);
+    const { type } = host.files.lstat(path);
+    if (type === "directory") removeFiles(host, path);
+    else if (type !== "symlink") host.files.unlink(path);
+  }
 }
 
 interface Cleaning {

@@ -24,7 +24,7 @@ const DPKG_SETTINGS = "etc/dpkg/dpkg.cfg.d/garth";
 /** What says where and when the tree was made, or is a secret of the machine that made it. */
 const OF_THE_MAKER = `
   var/lib/apt var/lib/systemd var/lib/dpkg/lock var/lib/dpkg/lock-frontend
-  var/lib/dpkg/triggers/Lock var/lib/shells.state var/spool var/backups
+  var/lib/dpkg/triggers/Lock var/lib/shells.state var/backups
   etc/apt ${DPKG_SETTINGS} etc/dpkg/dpkg.cfg.d/99mmdebstrap etc/machine-id etc/.pwd.lock etc/mtab
   etc/passwd- etc/group- etc/shadow- etc/gshadow- etc/subuid- etc/subgid-
 `
@@ -33,7 +33,7 @@ const OF_THE_MAKER = `
 
 /** What nobody builds with. */
 const OF_NO_BUILD = `
-  usr/share/man usr/share/doc usr/share/info usr/share/lintian usr/share/bug usr/share/bash-completion var/lib/dpkg/info
+  usr/share/man usr/share/doc usr/share/info usr/share/lintian usr/share/bug usr/share/bash-completion var/lib/dpkg/info var/spool
 `
   .trim()
   .split(/\s+/);
@@ -47,11 +47,14 @@ export const REMOVED: Readonly<Record<Purpose, readonly string[]>> = {
   system: [...OF_THE_MAKER, ...OF_THE_BOOT],
 };
 
+/** Of these a system keeps the directories with their owners: programs write there and do not make them. Files are the maker's. */
+export const WITHOUT_FILES: readonly string[] = ["var/cache", "var/log", "var/spool"];
+
 /** Emptied, and there for a sandbox to mount on. */
 export const EMPTIED: readonly string[] = ["dev", "proc", "sys", "run", "tmp", "var/tmp", "var/log", "var/cache", "home", "root"];
 
 /** Made: where sandboxes mount what the world does not have. */
-export const MOUNT_POINTS: readonly string[] = ["build", "frx/store", "dev", "proc", "sys", "tmp", "run"];
+export const MOUNT_POINTS: readonly string[] = ["build", "frx", "frx/store", "dev", "proc", "sys", "tmp", "run"];
 
 /** Written: the same on every machine, where mmdebstrap copied the host's. */
 export const WRITTEN: Readonly<Record<string, string>> = {
