@@ -116,7 +116,7 @@ describe("a tree for a system", () => {
         "var/spool/mail",
       ]),
     );
-    const gone = [
+    const gone = new Set([
       "vmlinuz",
       "boot/initrd.img-6.1",
       "etc/ssh/ssh_host_rsa_key",
@@ -129,8 +129,8 @@ describe("a tree for a system", () => {
       "var/spool/cron/crontabs/somebody",
       "root/.bashrc",
       "tmp/left",
-    ];
-    expect(paths.filter((path) => gone.includes(path))).toEqual([]);
+    ]);
+    expect(paths.filter((path) => gone.has(path))).toEqual([]);
   });
 
   test("has owners and modes beside it, whatever umask it was made with", () => {
