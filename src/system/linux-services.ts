@@ -32,7 +32,9 @@ function readyScript(spec: SystemSpec, reached: readonly string[]): string {
     "system=$(readlink /run/current-system)",
     `mkdir -p ${READY_DIRECTORY}`,
     `echo ready >${READY_DIRECTORY}/ready`,
+    // On a line of its own: a getty may have asked for a name, and waits behind its question.
     "{",
+    "    echo",
     '    echo "garth: run_current_system_target=$system"',
     '    echo "garth: pid1_command=$(cat /proc/1/comm)"',
     "    addresses=$(hostname -I 2>/dev/null)",
@@ -312,7 +314,7 @@ while :; do
         : >"$at.reached"
         break
     fi
-    echo "garth: service $name ended with status $status, start $count" >/dev/console
+    printf '\\ngarth: service %s ended with status %s, start %s\\n' "$name" "$status" "$count" >/dev/console
     tail -n 3 "$at.log" | sed "s/^/garth: $name: /" >/dev/console
     case $policy in
     never) break ;;
