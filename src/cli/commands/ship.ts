@@ -25,7 +25,8 @@ export const ship: Handler = async (context, given) => {
 };
 
 /** Without what only a program has a use for: every path of its root. */
-export function plainSystem({ composed: _, ...plain }: ShippedSystem): Omit<ShippedSystem, "composed"> {
+export function plainSystem(system: ShippedSystem): Omit<ShippedSystem, "composed"> {
+  const { composed: _, ...plain } = system;
   return plain;
 }
 
