@@ -80,6 +80,8 @@ export const stuck = system({ ...parts, name: "stuck", init: "busybox", kernelPa
 export const stuckGate = gate({ system: stuck, timeoutS: 40, require: ["it-is-all-there"] });
 `;
 
+const MINUTES = 60_000;
+
 let directory = "";
 let garth: Garth;
 
@@ -92,7 +94,7 @@ beforeAll(() => {
 afterAll(async () => {
   await garth.close();
   for (const root of ["one", "two"]) openGarth(at(root)).host.files.removeTree(`${directory}/${root}`);
-  rmSync(directory, { recursive: true });
+  rmSync(directory, { recursive: true }, 2 * MINUTES);
 });
 
 function at(root: string) {
@@ -119,8 +121,6 @@ async function failureOf(name: string): Promise<Problem> {
   if (error instanceof Problem) return error;
   throw new Error(`${name} did not fail its gate`, { cause: error });
 }
-
-const MINUTES = 60_000;
 
 describe("a sound system", () => {
   test(
