@@ -94,8 +94,8 @@ beforeAll(() => {
 afterAll(async () => {
   await garth.close();
   for (const root of ["one", "two"]) openGarth(at(root)).host.files.removeTree(`${directory}/${root}`);
-  rmSync(directory, { recursive: true }, 2 * MINUTES);
-});
+  rmSync(directory, { recursive: true });
+}, 2 * MINUTES);
 
 function at(root: string) {
   return { root: `${directory}/${root}`, env: {}, workingDirectory: directory };
