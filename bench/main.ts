@@ -1,6 +1,6 @@
 /**
  * `npm run bench [-- NAME...]`: every figure of README's table beside the tool it is compared with, in one run; the table on
- * stdout and in bench/RESULTS.md. Ends with 1 when a figure misses its reach. NAMEs pick files: store, build, repository.
+ * stdout and in bench/RESULTS.md. Ends with 1 when a figure misses its reach. NAMEs pick files: store, build, repository, image, boot.
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,6 +11,8 @@ const PARTS: Readonly<Record<string, () => Promise<readonly BenchRow[]>>> = {
   store: async () => (await import("./store.ts")).storeRows(),
   build: async () => (await import("./build.ts")).buildRows(),
   repository: async () => (await import("./repository.ts")).repositoryRows(),
+  image: async () => (await import("./image.ts")).imageRows(),
+  boot: async () => (await import("./boot.ts")).bootRows(),
 };
 
 function markdown(rows: readonly BenchRow[]): string {
@@ -22,7 +24,7 @@ function markdown(rows: readonly BenchRow[]): string {
     row.theirs,
     row.ratio === undefined ? "-" : row.ratio.toFixed(2),
     row.reach,
-    row.met ? "reached" : "MISSED",
+    row.reach === "-" ? "" : row.met ? "reached" : "MISSED",
   ]);
   const line = (words: readonly string[]) => `| ${words.join(" | ")} |`;
   return [line(head), line(head.map(() => "---")), ...cells.map(line)].join("\n");
