@@ -17,7 +17,7 @@ import { openTestStore } from "../src/store/testing.ts";
 import { type BenchRow, median, ratioRow, shownMs } from "./row.ts";
 import { KEPT, stockDebian } from "./stock.ts";
 
-const BOOT_LIMIT_MS = 300_000;
+const BOOT_LIMIT_MS = 600_000;
 /** Characters that are shown of a console when no banner came. */
 const CONSOLE_TAIL = 2000;
 const UNUSED_MS = 3 * 24 * 60 * 60 * 1000;
