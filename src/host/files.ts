@@ -1,6 +1,6 @@
 /** Files of this machine. Thin over node:fs, which the runtime implements natively; one call here is one or two system calls. */
 import * as fs from "node:fs";
-import { syncFileSystemOf } from "./libc.ts";
+import { copyRange, nextData, syncFileSystemOf } from "./libc.ts";
 import { createBeside, writeAllAt } from "./beside.ts";
 import { isErrno } from "./errno.ts";
 import type { Files, PathLike, Stat } from "./types.ts";
@@ -127,6 +127,8 @@ export const localFiles: Files = {
   writeBeside: writeAllAt,
   writeNewBeside: (path, data, mode) => fs.promises.writeFile(native(path), data, { mode, flag: "wx" }),
   createBeside: (path, mode) => createBeside(native(path), mode),
+  copyRange,
+  nextData,
   close: (descriptor) => fs.closeSync(descriptor),
   truncate: (descriptor, sizeBytes) => fs.ftruncateSync(descriptor, sizeBytes),
   sync: (path) => {

@@ -139,6 +139,66 @@ describe("files", () => {
   });
 });
 
+describe("files with holes", () => {
+  /** 1 MiB of zeros nobody wrote, 4096 bytes, a hole, 100 bytes, a hole to the end. */
+  function sparse(name: string): { readonly path: string; readonly sizeBytes: number } {
+    const path = `${directory}/${name}`;
+    const sizeBytes = 8 << 20;
+    const descriptor = fs.openSync(path, "w");
+    fs.ftruncateSync(descriptor, sizeBytes);
+    fs.writeSync(descriptor, Buffer.alloc(4096, "a"), 0, 4096, 1 << 20);
+    fs.writeSync(descriptor, Buffer.alloc(100, "b"), 0, 100, 5 << 20);
+    fs.closeSync(descriptor);
+    return { path, sizeBytes };
+  }
+
+  function runsOf(path: string, sizeBytes: number): readonly { readonly from: number; readonly to: number }[] {
+    const descriptor = host.files.open(path, "r");
+    const runs = [];
+    for (let run = host.files.nextData(descriptor, 0, sizeBytes); run !== undefined;) {
+      runs.push(run);
+      run = host.files.nextData(descriptor, run.to, sizeBytes);
+    }
+    host.files.close(descriptor);
+    return runs;
+  }
+
+  test("say where their data are, and everything that is not zero is there", () => {
+    const { path, sizeBytes } = sparse("holes");
+    const runs = runsOf(path, sizeBytes);
+    const inRuns = (at: number) => runs.some(({ from, to }) => from <= at && at < to);
+    expect([1 << 20, (1 << 20) + 4095, 5 << 20, (5 << 20) + 99].map(inRuns)).toEqual([true, true, true, true]);
+    // What du(1) counts is no less than what the runs hold, rounded to blocks.
+    const held = runs.reduce((sum, { from, to }) => sum + to - from, 0);
+    expect(held).toBeLessThanOrEqual(fs.statSync(path).blocks * 512);
+    fs.writeFileSync(`${directory}/empty`, "");
+    expect(runsOf(`${directory}/empty`, 0)).toEqual([]);
+    fs.truncateSync(path, sizeBytes * 2);
+    expect(runsOf(path, sizeBytes * 2)).toEqual(runs);
+  });
+
+  test("go from file to file in the kernel, at any offsets", () => {
+    const { path, sizeBytes } = sparse("from");
+    const [from, to] = [host.files.open(path, "r"), host.files.open(`${directory}/to`, "w")];
+    const copied = host.files.copyRange(from, (1 << 20) - 7, to, 3, (4 << 20) + 50);
+    // What is asked for behind the end is not there.
+    expect(host.files.copyRange(from, sizeBytes - 10, to, 5 << 20, 100)).toBe(10);
+    host.files.close(from);
+    host.files.close(to);
+    expect(copied).toBe((4 << 20) + 50);
+    const expected = fs.readFileSync(path).subarray((1 << 20) - 7, (5 << 20) + 43);
+    expect(
+      fs
+        .readFileSync(`${directory}/to`)
+        .subarray(3, 3 + copied)
+        .equals(expected),
+    ).toBe(true);
+    const shut = host.files.open(path, "r");
+    expect(host.files.copyRange(shut, 0, shut, 0, 10)).toBe(0);
+    host.files.close(shut);
+  });
+});
+
 describe("process identity", () => {
   test("this process lives; a pid of another boot, another start or nobody does not", async () => {
     const [boot, pid, start] = host.processIdentity.split(":");

@@ -1,5 +1,5 @@
 /**
- * Calls that the runtime does not offer, through libc: syncfs(2), pipe(2), and bind(2) without listening.
+ * Calls that the runtime does not offer, through libc: syncfs(2), pipe(2), copy_file_range(2), and bind(2) without listening.
  *
  * Linux has syncfs in glibc and musl under two names of the library. Elsewhere every file below the path is synced one by one;
  * FreeBSD's sync(2) returns before the writes are done and cannot be relied on.
@@ -124,4 +124,65 @@ export function freePort(): number {
   });
   if (port === undefined || port === 0) throw new Error("the kernel gave no free port of 127.0.0.1");
   return port;
+}
+
+type CopyFileRange = (from: number, fromAt: BigInt64Array, to: number, toAt: BigInt64Array, sizeBytes: number) => number;
+
+let copyFileRange: CopyFileRange | undefined | "unknown" = "unknown";
+
+function findCopyFileRange(): CopyFileRange | undefined {
+  return fromLibc((library) => {
+    const { symbols } = dlopen(library, {
+      copy_file_range: { args: ["int", "ptr", "int", "ptr", "u64", "u32"], returns: "i64" },
+    });
+    return (from, fromAt, to, toAt, sizeBytes) =>
+      Number(symbols.copy_file_range(from, ptr(fromAt), to, ptr(toAt), BigInt(sizeBytes), 0));
+  });
+}
+
+/**
+ * From one open file to another inside the kernel. Returns how much was copied: less than asked for at the end of the file, and 0 also
+ * where the kernel or the file systems cannot, for which there is reading and writing.
+ */
+export function copyRange(from: number, fromAt: number, to: number, toAt: number, sizeBytes: number): number {
+  if (copyFileRange === "unknown") copyFileRange = findCopyFileRange();
+  if (copyFileRange === undefined) return 0;
+  const [source, target] = [BigInt64Array.of(BigInt(fromAt)), BigInt64Array.of(BigInt(toAt))];
+  let done = 0;
+  while (done < sizeBytes) {
+    const count = copyFileRange(from, source, to, target, sizeBytes - done);
+    if (count <= 0) break;
+    done += count;
+  }
+  return done;
+}
+
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+
+type Seek = (descriptor: number, offset: number, whence: number) => number;
+
+let seek: Seek | undefined | "unknown" = "unknown";
+
+function findSeek(): Seek | undefined {
+  return fromLibc((library) => {
+    const { symbols } = dlopen(library, { lseek: { args: ["int", "i64", "int"], returns: "i64" } });
+    return (descriptor, offset, whence) => Number(symbols.lseek(descriptor, BigInt(offset), whence));
+  });
+}
+
+/** Where the next run of bytes that are not a hole begins and ends (lseek(2)); undefined behind the last. All of it, where nobody can say. */
+export function nextData(
+  descriptor: number,
+  offset: number,
+  sizeBytes: number,
+): { readonly from: number; readonly to: number } | undefined {
+  if (offset >= sizeBytes) return undefined;
+  if (seek === "unknown") seek = findSeek();
+  if (seek === undefined) return { from: offset, to: sizeBytes };
+  const from = seek(descriptor, offset, SEEK_DATA);
+  // A hole up to the end, or a file system that knows no holes: there the other question has no answer either.
+  if (from < 0) return seek(descriptor, offset, SEEK_HOLE) === offset ? undefined : { from: offset, to: sizeBytes };
+  const to = seek(descriptor, from, SEEK_HOLE);
+  return { from, to: to < 0 ? sizeBytes : Math.min(to, sizeBytes) };
 }

@@ -154,6 +154,13 @@ export interface Files {
   writeNewBeside(path: PathLike, data: Uint8Array, mode: number): Promise<void>;
   /** Creates a large file that is written on a thread of the runtime, past the page cache where the file system lets us. */
   createBeside(path: PathLike, mode: number): BesideFile;
+  /**
+   * From one open file to another inside the kernel, where it can: what is left out (all of it, where it cannot) is for reading and
+   * writing. Offsets and sizes in bytes; returns how many were copied.
+   */
+  copyRange(from: number, fromAt: number, to: number, toAt: number, sizeBytes: number): number;
+  /** The next run from `offset` on that is not a hole of the file, which has `sizeBytes`; undefined behind the last one. */
+  nextData(descriptor: number, offset: number, sizeBytes: number): { readonly from: number; readonly to: number } | undefined;
   close(descriptor: number): void;
   truncate(descriptor: number, sizeBytes: number): void;
   /** fsync(2) of a file or a directory. */

@@ -3,7 +3,7 @@ import { Problem } from "../base/index.ts";
 import { planDynamicVhd, planFixedVhd, planQcow2, QCOW2_CLUSTER_BYTES, VHD_BLOCK_BYTES } from "../formats/index.ts";
 import type { Host } from "../host/index.ts";
 import { derivedUuid } from "./plan.ts";
-import { writeBlocks } from "./write.ts";
+import { BARE, writeBlocks } from "./write.ts";
 
 export const CONTAINERS = ["raw", "qcow2", "vhd-fixed", "vhd-dynamic"] as const;
 export type Container = (typeof CONTAINERS)[number];
@@ -15,11 +15,14 @@ export interface ConvertRequest {
   readonly container: Container;
   /** What a VHD's number is derived from: the disk's digest, or its name. */
   readonly seed: string;
+  /** false: nobody asks for the digest of what is written, which takes longer than writing it. Default true. */
+  readonly digest?: boolean;
   readonly signal?: AbortSignal;
 }
 
 export interface Converted {
   readonly sizeBytes: number;
+  /** "" where it was not wanted. */
   readonly sha256: string;
 }
 
@@ -39,7 +42,11 @@ export async function convertImage(host: Host, request: ConvertRequest): Promise
     throw new Problem({ code: "E_NO_SUCH_FILE", message: `there is no image ${from}`, where: from, exit: 2 });
   const { sizeBytes } = host.files.lstat(host.files.realPath(from));
   const plan = planContainer(host, request, sizeBytes);
-  const { digests } = await writeBlocks(host, plan, to, { locate: () => from, ...(signal && { signal }) });
+  const { digests } = await writeBlocks(host, plan, to, {
+    locate: () => from,
+    digests: request.digest === false ? [] : [BARE],
+    ...(signal && { signal }),
+  });
   return { sizeBytes: plan.sizeBytes, sha256: digests[0] ?? "" };
 }
 
@@ -73,27 +80,40 @@ function usedPieces(host: Host, file: string, sizeBytes: number) {
     });
 }
 
-/** Reads the disk once and remembers which blocks hold something. */
-function usedBlocks(host: Host, file: string, sizeBytes: number, blockBytes: number): (block: number) => boolean {
+/** So much of a block is looked at first: most that are used show it there. */
+const GLANCE_BYTES = 4096;
+
+/** Remembers which blocks of the disk hold something. Holes are not read; what is zeros is no hole, and not used either. */
+function usedBlocks({ files }: Host, file: string, sizeBytes: number, blockBytes: number): (block: number) => boolean {
   const used = new Uint8Array(Math.ceil(sizeBytes / blockBytes));
-  const buffer = new Uint8Array(Math.max(blockBytes, 2 << 20));
+  const buffer = new Uint8Array(blockBytes);
   const zeros = Buffer.alloc(blockBytes);
-  const descriptor = host.files.open(file, "r");
-  try {
-    for (let at = 0; at < sizeBytes;) {
-      const count = host.files.read(descriptor, buffer, at);
-      if (count === 0) break;
-      for (let offset = 0; offset < count;) {
-        const block = Math.floor((at + offset) / blockBytes);
-        const end = Math.min(count, (block + 1) * blockBytes - at);
-        const part = buffer.subarray(offset, end);
-        if (used[block] === 0 && Buffer.compare(part, zeros.subarray(0, part.length)) !== 0) used[block] = 1;
-        offset = end;
-      }
+  const descriptor = files.open(file, "r");
+  const isZero = (from: number, to: number): boolean => {
+    for (let at = from; at < to;) {
+      const count = files.read(descriptor, buffer.subarray(0, to - at), at);
+      if (count === 0) return true;
+      if (Buffer.compare(buffer.subarray(0, count), zeros.subarray(0, count)) !== 0) return false;
       at += count;
     }
+    return true;
+  };
+  try {
+    for (
+      let run = files.nextData(descriptor, 0, sizeBytes);
+      run !== undefined;
+      run = files.nextData(descriptor, run.to, sizeBytes)
+    ) {
+      for (let block = Math.floor(run.from / blockBytes); block * blockBytes < run.to; block += 1) {
+        if (used[block] === 1) continue;
+        const from = Math.max(run.from, block * blockBytes);
+        const to = Math.min(run.to, (block + 1) * blockBytes);
+        const glance = Math.min(to, from + GLANCE_BYTES);
+        if (!isZero(from, glance) || !isZero(glance, to)) used[block] = 1;
+      }
+    }
   } finally {
-    host.files.close(descriptor);
+    files.close(descriptor);
   }
   return (block) => used[block] === 1;
 }

@@ -1,15 +1,16 @@
 /**
  * Waiting for a guest's SSH server, by the banner it greets with (RFC 4253, 4.2). A connection alone proves nothing: the
  * hypervisor's network (slirp) takes it while the guest is still in its firmware, and tries to pass it on at growing intervals,
- * so that an early one can hear of the server seconds late. Connections are made anew while older ones still listen.
+ * so that an early one can hear of the server seconds late. So one connection is made anew after a few seconds of silence. Another has
+ * more patience: an emulated server may take longer to greet than that, and each connection that is dropped costs it a process.
  */
 import { formatDuration, Problem } from "../base/index.ts";
 import { type Connection, type Host } from "../host/index.ts";
 
-/** Between the beginnings of two connections. */
-const EVERY_MS = 500;
-/** How long one may be silent. With EVERY_MS: as many at a time as a server takes unauthenticated (MaxStartups is 10). */
-const SILENT_MS = 4_000;
+/** After a connection that was refused, or silent for too long. */
+const AGAIN_MS = 500;
+/** How long each of the two may be silent. */
+const SILENT_MS = [4_000, 30_000] as const;
 /** Lines may come before the banner; a server that talks on and never greets is none. */
 const BEFORE_BANNER_MAX = 4_096;
 
@@ -26,12 +27,12 @@ interface Attempt {
   close(): void;
 }
 
-function attempt(host: Host, address: string, port: number): Attempt {
+function attempt(host: Host, address: string, port: number, silentMs: number): Attempt {
   const settled = Promise.withResolvers<string | undefined>();
   let connection: Connection | undefined;
   let over = false;
   let heard = "";
-  const timer = setTimeout(() => settled.resolve(undefined), SILENT_MS);
+  const timer = setTimeout(() => settled.resolve(undefined), silentMs);
   const onData = (chunk: Uint8Array): void => {
     heard += Buffer.from(chunk).toString("latin1");
     const banner = /^(SSH-[^\r\n]*)\r?\n/m.exec(heard)?.[1];
@@ -64,17 +65,18 @@ function attempt(host: Host, address: string, port: number): Attempt {
 export async function waitForSshBanner(host: Host, port: number, options: BannerOptions): Promise<string> {
   const { timeoutMs, signal, address = "127.0.0.1" } = options;
   const done = Promise.withResolvers<string>();
-  const open = new Set<Attempt>();
-  const begin = (): void => {
-    const one = attempt(host, address, port);
-    open.add(one);
+  const open = new Map<number, Attempt>();
+  const waits = new Map<number, ReturnType<typeof setTimeout>>();
+  const begin = (silentMs: number): void => {
+    const one = attempt(host, address, port, silentMs);
+    open.set(silentMs, one);
     one.banner.then((banner) => {
-      open.delete(one);
       if (banner !== undefined) done.resolve(banner);
+      else if (!over) waits.set(silentMs, setTimeout(begin, AGAIN_MS, silentMs));
     }, done.reject);
   };
+  let over = false;
   const abort = (): void => done.reject(signal?.reason);
-  const again = setInterval(begin, EVERY_MS);
   const limit = setTimeout(() => {
     done.reject(
       new Problem({
@@ -86,13 +88,14 @@ export async function waitForSshBanner(host: Host, port: number, options: Banner
   }, timeoutMs);
   try {
     if (signal?.aborted === true) abort();
-    else begin();
+    else for (const silentMs of SILENT_MS) begin(silentMs);
     signal?.addEventListener("abort", abort, { once: true });
     return await done.promise;
   } finally {
-    clearInterval(again);
+    over = true;
+    for (const wait of waits.values()) clearTimeout(wait);
     clearTimeout(limit);
     signal?.removeEventListener("abort", abort);
-    for (const one of open) one.close();
+    for (const one of open.values()) one.close();
   }
 }
