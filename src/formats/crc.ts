@@ -4,15 +4,17 @@
  * an image's metadata is tens of megabytes. Not zlib's own `crc32`: to load node:zlib costs every start 10 ms.
  */
 
-const CRC32 = tables(0xedb88320);
-const CRC32C = tables(0x82f63b78);
+/** Made when first asked for: they take milliseconds, and most commands write no disk. */
+let ofCrc32: Uint32Array | undefined;
+let ofCrc32c: Uint32Array | undefined;
 
 /**
  * As zlib's `crc32`: inverted before and after. `seed` is the result for the bytes before these, so that
  * `crc32(b, crc32(a))` is that of `a` and `b` together.
  */
 export function crc32(bytes: Uint8Array, seed = 0): number {
-  return ~register(CRC32, bytes, ~seed) >>> 0;
+  ofCrc32 ??= tables(0xedb88320);
+  return ~register(ofCrc32, bytes, ~seed) >>> 0;
 }
 
 /**
@@ -20,7 +22,8 @@ export function crc32(bytes: Uint8Array, seed = 0): number {
  * CRC-32C of some bytes is `~crc32c(bytes) >>> 0`. Between 0 and 2^32 - 1; `seed` is the register before, all ones at the start.
  */
 export function crc32c(bytes: Uint8Array, seed = ~0): number {
-  return register(CRC32C, bytes, seed) >>> 0;
+  ofCrc32c ??= tables(0x82f63b78);
+  return register(ofCrc32c, bytes, seed) >>> 0;
 }
 
 /** Table n, at `n * 256`, holds what a byte does to the register that n more zero bytes follow. */
