@@ -30,7 +30,8 @@ export function listTree(host: Host, directory: string): readonly ListedEntry[] 
   return entries;
 }
 
-function nameOf(bytes: Uint8Array, where: string): string {
+/** @throws Problem E_BAD_NAME for a name that is not UTF-8 */
+export function nameOf(bytes: Uint8Array, where: string): string {
   try {
     return decoder.decode(bytes);
   } catch (cause) {

@@ -12,6 +12,7 @@ import {
 } from "../world/index.ts";
 import type { ComposeContext } from "./context.ts";
 import { copyFile } from "./copy.ts";
+import { nameOf } from "./listing.ts";
 
 /** @throws Problem of the world or the fetcher, E_WORLD_IMPORT, E_BAD_NAME */
 export async function importWorld(context: ComposeContext, world: WorldDeclaration): Promise<StorePath> {
@@ -90,17 +91,6 @@ function copyIn({ host }: ComposeContext, source: string, tree: string): Importe
     });
   }
   return { listing, attributes };
-}
-
-function nameOf(bytes: Uint8Array, where: string): string {
-  const name = Buffer.from(bytes).toString("utf8");
-  if (!name.includes("\ufffd")) return name;
-  throw new Problem({
-    code: "E_BAD_NAME",
-    message: `a name in ${where} is not UTF-8`,
-    where,
-    hint: "rename it, or leave it out",
-  });
 }
 
 /** tar(1) knows every compression; owners and set-id bits are read from its listing and never given to a file here. */

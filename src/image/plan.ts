@@ -12,7 +12,6 @@
 import { formatSize, Problem, sha256, type StorePath } from "../base/index.ts";
 import {
   type BlockImage,
-  type Content,
   contentBytes,
   type Disk,
   type FileSystemEntry,
@@ -72,21 +71,18 @@ export function planImage(wish: ImageWish): ImagePlan {
       timeSeconds,
     }),
   );
-  const partition = { attributes: [] };
   const disk = withReasons(root, () =>
     layOutDisk({
       diskGuid: uuid("disk"),
       ...(spec.sizeBytes === undefined ? {} : { sizeBytes: spec.sizeBytes }),
       partitions: [
         {
-          ...partition,
           name: spec.espLabel,
           typeGuid: PARTITION_TYPE.esp,
           guid: uuid("esp partition"),
           sizeBytes: spec.espBytes,
         },
         {
-          ...partition,
           name: spec.rootLabel,
           typeGuid: wish.architecture === "x86_64" ? PARTITION_TYPE.linuxRootX86_64 : PARTITION_TYPE.linuxRootAarch64,
           guid: uuid("root partition"),
@@ -165,11 +161,7 @@ function byItem(entries: readonly FileSystemEntry[]): readonly (readonly [string
   for (const entry of entries) {
     if (entry.type !== "file") continue;
     const name = /^frx\/store\/[0-9a-f]{64}-([^/]+)/.exec(entry.path)?.[1] ?? `/${entry.path.split("/", 1)[0] ?? ""}`;
-    sums.set(name, (sums.get(name) ?? 0) + sizeOf(entry.content));
+    sums.set(name, (sums.get(name) ?? 0) + contentBytes(entry.content));
   }
   return [...sums];
-}
-
-function sizeOf(content: Content): number {
-  return contentBytes(content);
 }
