@@ -1,0 +1,2 @@
+/** guest: a guest reached over SSH. */
+export type * from "./types.ts";

@@ -1,0 +1,2 @@
+/** network: networks of pools. */
+export type * from "./types.ts";

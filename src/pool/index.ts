@@ -1,0 +1,2 @@
+/** pool: warm machines. */
+export type * from "./types.ts";

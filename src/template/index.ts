@@ -1,0 +1,2 @@
+/** template: images that may be cloned, signed. */
+export type * from "./types.ts";
