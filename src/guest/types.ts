@@ -101,7 +101,11 @@ export interface GuestFiles {
    * Written beside its place and renamed into it: a broken stream leaves what was there. Parents are made; mode and owner of a file that is
    * replaced are kept.
    */
-  write(path: string, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, options?: { readonly user?: string }): Promise<GuestEntry>;
+  write(
+    path: string,
+    chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+    options?: { readonly user?: string },
+  ): Promise<GuestEntry>;
 }
 
 export type WatchKind = "create" | "write" | "remove" | "rename" | "chmod";
