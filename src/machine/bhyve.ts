@@ -14,6 +14,7 @@
 import { shellQuote } from "../host/index.ts";
 import type { UefiFiles } from "./firmware.ts";
 import { MIB, type Report, type SpecFault } from "./plan.ts";
+import { lintTakenSlots, needsWiredMemory, type TakenSlots } from "./slots.ts";
 import type { EndKind, MachineDisk, MachineNetwork, MachineSpec } from "./types.ts";
 
 export interface BhyveFacts {
@@ -23,7 +24,7 @@ export interface BhyveFacts {
   readonly directory: string;
   /** A tap(4) interface that is there already, in place of slirp. */
   readonly tap?: string;
-  /** Guest memory is wired: asked for by passed-through devices. */
+  /** Guest memory is wired, whatever the spec says. */
   readonly wired: boolean;
 }
 
@@ -95,10 +96,25 @@ export function lintBhyve(spec: MachineSpec, facts: Pick<BhyveFacts, "tap">): re
       if (hostPort === 0) report(`network.forward[${index}].hostPort`, "bhyve chooses no port: name one");
     }
   }
+  lintTakenSlots(spec.extraSlots ?? [], bhyveSlotsOf(spec), (index, message) => report(`extraSlots[${index}]`, message));
   if (spec.display) report("display", "bhyve takes no picture of the screen");
   if (Object.keys(spec.credentials).length > 0) report("credentials", "bhyve hands no credentials to a guest");
   if (spec.accelerator === "kvm" || spec.accelerator === "tcg") report("accelerator", `bhyve is not ${spec.accelerator}`);
   return found;
+}
+
+/** The slots of the plan itself. */
+export function bhyveSlotsOf(spec: {
+  readonly disks: readonly unknown[];
+  readonly network: { readonly kind: string };
+}): TakenSlots {
+  return new Map([
+    [0, "the host bridge"],
+    [1, "the source of randomness"],
+    ...(spec.network.kind === "none" ? [] : [[2, "the network"] as const]),
+    ...spec.disks.map((_, index) => [FIRST_DISK_SLOT + index, `disk ${index}`] as const),
+    [31, "the chipset"],
+  ]);
 }
 
 /** bhyve takes letters, digits and few others in the name of a machine. */
@@ -130,7 +146,7 @@ export function planBhyve(spec: MachineSpec, facts: BhyveFacts): BhyvePlan {
     "-P",
     "-w",
     "-u",
-    ...(facts.wired ? ["-S"] : []),
+    ...(facts.wired || needsWiredMemory(spec) ? ["-S"] : []),
     "-c",
     String(spec.cpus),
     "-m",
@@ -144,6 +160,7 @@ export function planBhyve(spec: MachineSpec, facts: BhyveFacts): BhyvePlan {
       "-s",
       `${FIRST_DISK_SLOT + index},${disk.device},${diskFile(disk, index, facts)}${disk.mode === "read-only" ? ",ro" : ""}`,
     ]),
+    ...(spec.extraSlots ?? []).flatMap(({ text }) => ["-s", text]),
     "-s",
     "31,lpc",
     "-l",

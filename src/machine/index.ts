@@ -26,12 +26,22 @@ import { lintQemu, planQemu } from "./qemu.ts";
 import { type MachinesOptions, startMachine } from "./run.ts";
 import type { Accelerator, Machines, MachineSpec } from "./types.ts";
 
-export { type BhyveExit, bhyveEndKind, bhyveExit, type BhyveFacts, type BhyvePlan, lintBhyve, planBhyve } from "./bhyve.ts";
+export {
+  type BhyveExit,
+  bhyveEndKind,
+  bhyveExit,
+  type BhyveFacts,
+  type BhyvePlan,
+  bhyveSlotsOf,
+  lintBhyve,
+  planBhyve,
+} from "./bhyve.ts";
 export { boundedLog, type BoundedLog, type ConsoleLine, consoleReader, type ConsoleReader, formatStamp } from "./console.ts";
 export { lintSpec, type SpecFault } from "./plan.ts";
 export type { QemuFacts, QemuPlan } from "./hypervisor.ts";
 export { planQemu } from "./qemu.ts";
 export type { MachinesOptions } from "./run.ts";
+export { isPassedThrough, lintSlots, lintTakenSlots, parseSlot, type TakenSlots } from "./slots.ts";
 export type * from "./types.ts";
 export { type BannerOptions, waitForSshBanner } from "./waiting.ts";
 

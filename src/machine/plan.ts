@@ -1,5 +1,6 @@
 /** What is wrong with a machine before it runs, whatever would run it. Pure: files and ports are looked at when it starts. */
 import { Problem } from "../base/index.ts";
+import { lintSlots, SLOTS_MAX } from "./slots.ts";
 import type { MachineDisk, MachineNetwork, MachineSpec } from "./types.ts";
 
 export interface SpecFault {
@@ -112,6 +113,9 @@ export function lintSpec(spec: MachineSpec): readonly SpecFault[] {
   if (spec.disks.length === 0 && spec.firmware.kind !== "direct") report("disks", "there is nothing to boot from");
   lintNetwork(spec.network, report);
   lintCredentials(spec.credentials, report);
+  const slots = spec.extraSlots ?? [];
+  if (slots.length > SLOTS_MAX) report("extraSlots", `${slots.length} are more than ${SLOTS_MAX}`);
+  lintSlots(slots, (index, message) => report(`extraSlots[${index}]`, message));
   return found;
 }
 

@@ -12,8 +12,9 @@ import { operatingSystemOf } from "../base/index.ts";
 import { CLEAN_ENVIRONMENT } from "../host/index.ts";
 import type { PlannedFile, QemuFacts, QemuPlan } from "./hypervisor.ts";
 import { MIB, type Report, type SpecFault } from "./plan.ts";
+import { lintQemuSlots, qemuSlotWords } from "./slots.ts";
 import { SOCKETS } from "./sockets.ts";
-import type { MachineDisk, MachineNetwork, MachineSpec } from "./types.ts";
+import type { MachineDisk, MachineNetwork, MachineSpec, NetworkDevice } from "./types.ts";
 
 const VARIABLES_FILE = "variables.fd";
 /** A cache of translated code. QEMU would reserve up to 1 GiB; guests that boot fill little of it. */
@@ -30,6 +31,7 @@ export function lintQemu(spec: MachineSpec): readonly SpecFault[] {
   const report: Report = (field, message) => {
     found.push({ field, message });
   };
+  lintQemuSlots(spec, report);
   if (spec.system.startsWith("x86_64-")) return found;
   for (const [index, disk] of spec.disks.entries()) {
     if (disk.device === "ahci-hd") report(`disks[${index}].device`, `an ${spec.system} machine has no AHCI controller`);
@@ -37,17 +39,26 @@ export function lintQemu(spec: MachineSpec): readonly SpecFault[] {
   return found;
 }
 
+const MEMORY_ID = "memory0";
+
 function processorWords(spec: MachineSpec, facts: QemuFacts): readonly string[] {
   const isX86 = spec.system.startsWith("x86_64-");
   const threads = spec.cpus === 1 ? "single" : "multi";
+  const { memoryFile, memoryBytes, translationCacheBytes: cacheBytes = TRANSLATION_CACHE_MIB * MIB } = spec;
   return [
     "-machine",
-    isX86 ? "q35,vmport=off" : "virt",
+    `${isX86 ? "q35,vmport=off" : "virt"}${memoryFile === undefined ? "" : `,memory-backend=${MEMORY_ID}`}`,
+    ...(memoryFile === undefined
+      ? []
+      : [
+          "-object",
+          `memory-backend-file,id=${MEMORY_ID},size=${memoryBytes / MIB}M,share=${memoryFile.mode === "shared" ? "on" : "off"},mem-path=${optionValue(memoryFile.file)}`,
+        ]),
     // Under emulation the plainest processor is the fastest: each feature is code to translate.
     "-cpu",
     facts.accelerator === "kvm" ? "host" : isX86 ? "qemu64" : "cortex-a72",
     "-accel",
-    facts.accelerator === "kvm" ? "kvm" : `tcg,thread=${threads},tb-size=${TRANSLATION_CACHE_MIB}`,
+    facts.accelerator === "kvm" ? "kvm" : `tcg,thread=${threads},tb-size=${cacheBytes / MIB}`,
     "-smp",
     String(spec.cpus),
     "-m",
@@ -99,15 +110,40 @@ function diskWords(disk: MachineDisk, index: number, boots: boolean): readonly s
   ];
 }
 
+const NETWORK_DEVICES: Readonly<Record<NetworkDevice, string>> = { "virtio-net": "virtio-net-pci", e1000: "e1000" };
+
 function networkWords(network: MachineNetwork): readonly string[] {
   if (network.kind === "none") return [];
-  const forward = network.forward.map(({ hostPort, guestPort }) => `,hostfwd=tcp:127.0.0.1:${hostPort}-:${guestPort}`);
   return [
     "-netdev",
-    `user,id=net0,ipv6=off,restrict=${network.isolated === true ? "on" : "off"}${forward.join("")}`,
+    network.kind === "user" ? userNetwork(network) : `tap,id=net0,ifname=${network.interface},script=no,downscript=no`,
     "-device",
     // No option ROM: nothing boots from the network.
-    `virtio-net-pci,netdev=net0,mac=${network.mac},romfile=`,
+    `${NETWORK_DEVICES[network.device ?? "virtio-net"]},netdev=net0,mac=${network.mac},romfile=`,
+  ];
+}
+
+function userNetwork({ isolated, forward, subnet }: Extract<MachineNetwork, { kind: "user" }>): string {
+  const rules = forward.map(
+    ({ hostPort, guestPort }) => `,hostfwd=tcp:127.0.0.1:${hostPort}-${subnet?.guest ?? ""}:${guestPort}`,
+  );
+  // The guest has its address already; what asks by DHCP all the same is given that one.
+  const own = subnet === undefined ? "" : `,net=${subnet.cidr},host=${subnet.gateway},dhcpstart=${subnet.guest}`;
+  return `user,id=net0,ipv6=off,restrict=${isolated === true ? "on" : "off"}${own}${rules.join("")}`;
+}
+
+export const CHANNEL_SOCKET = "channel.sock";
+export const CONSOLE_FILE = "console.raw";
+
+function channelWords(channel: string | undefined): readonly string[] {
+  if (channel === undefined) return [];
+  return [
+    "-device",
+    "virtio-serial-pci",
+    "-chardev",
+    `socket,id=channel,path=${CHANNEL_SOCKET},server=on,wait=off`,
+    "-device",
+    `virtserialport,chardev=channel,name=${channel}`,
   ];
 }
 
@@ -141,7 +177,7 @@ export function planQemu(spec: MachineSpec, facts: QemuFacts): QemuPlan {
     "-nodefaults",
     "-no-user-config",
     // A reset ends QEMU, as a power-off does; the event SHUTDOWN tells them apart.
-    "-no-reboot",
+    ...(spec.onReboot === "exit" ? ["-no-reboot"] : []),
     "-S",
     ...(operatingSystemOf(facts.system) === "linux"
       ? ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
@@ -152,11 +188,12 @@ export function planQemu(spec: MachineSpec, facts: QemuFacts): QemuPlan {
     "-boot",
     "strict=on",
     ...firmwareWords(spec, facts),
+    ...qemuSlotWords(spec),
     "-display",
     "none",
     ...(spec.display ? ["-device", isX86 ? "VGA" : "virtio-gpu-pci"] : []),
     "-chardev",
-    "stdio,id=console,signal=off",
+    facts.resident === undefined ? "stdio,id=console,signal=off" : `file,id=console,path=${CONSOLE_FILE},append=on`,
     "-serial",
     "chardev:console",
     ...socket("qmp", SOCKETS.supervisor),
@@ -166,11 +203,13 @@ export function planQemu(spec: MachineSpec, facts: QemuFacts): QemuPlan {
     "-device",
     "virtio-rng-pci",
     ...spec.disks.flatMap((disk, index) => diskWords(disk, index, spec.firmware.kind !== "direct")),
+    ...channelWords(spec.channel),
     ...networkWords(spec.network),
     ...credentials.flatMap(({ name }) => ["-smbios", `type=11,path=${name}`]),
+    ...(facts.resident?.incoming === true ? ["-incoming", "defer"] : []),
   ];
   return {
-    argv: facts.setpriv === undefined ? [facts.qemu, ...words] : [facts.setpriv, "--pdeathsig", "KILL", facts.qemu, ...words],
+    argv: facts.setpriv === undefined || facts.resident !== undefined ? [facts.qemu, ...words] : [facts.setpriv, "--pdeathsig", "KILL", facts.qemu, ...words],
     // TMPDIR: what a guest writes to a snapshot lies there, in a file without a name.
     env: { ...CLEAN_ENVIRONMENT, TMPDIR: facts.directory },
     cwd: facts.directory,

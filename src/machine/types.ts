@@ -25,9 +25,37 @@ export interface MachineSpec {
    * files that only this user can read and stand in no command line; a record of the machine has their names alone.
    */
   readonly credentials: Readonly<Record<string, string>>;
-  /** A guest that reboots ends its machine: a boot gate looks at one boot, and a reboot is never a pass. */
-  readonly onReboot: "exit";
+  /**
+   * "exit": a guest that reboots ends its machine: a boot gate looks at one boot, and a reboot is never a pass. "restart": it boots
+   * again, as a machine that somebody works in does.
+   */
+  readonly onReboot: "exit" | "restart";
   readonly accelerator: AcceleratorWish;
+  /**
+   * The guest's memory lies in this file, of its size. "shared": what the guest writes is written there. "private": the file stays as it
+   * is, and machines that have it so share what none of them has written to. Default: memory of the hypervisor's own.
+   */
+  readonly memoryFile?: { readonly file: string; readonly mode: "shared" | "private" };
+  /** A virtio-serial port of this name in the guest; its other end is the socket `channel.sock` in the machine's directory. */
+  readonly channel?: string;
+  /** Under emulation: the cache of translated code. A whole number of MiB; default 128. */
+  readonly translationCacheBytes?: number;
+  /** Beside what the plan itself puts into the machine, as bhyve(8) has them. Default none. */
+  readonly extraSlots?: readonly MachineSlot[];
+  /** Guest memory is never paged out. A passed-through device implies it. Default false. */
+  readonly wiredMemory?: boolean;
+}
+
+/** One `-s` of bhyve(8): "20:0,passthru,ppt0". `parseSlot` makes it from its text. */
+export interface MachineSlot {
+  /** As it was written. */
+  readonly text: string;
+  readonly bus: number;
+  readonly slot: number;
+  readonly function: number;
+  /** "passthru": a device of the host. */
+  readonly emulation: string;
+  readonly conf: string | undefined;
 }
 
 export type Firmware =
@@ -57,7 +85,15 @@ export type MachineNetwork =
       readonly forward: readonly PortForward[];
       /** The guest reaches nothing: not the host, not what lies beyond. Forwarded ports still work. Default false. */
       readonly isolated?: boolean;
-    };
+      /** Another network than 10.0.2.0/24: ports are forwarded to the address `guest`, which the machine gives itself. */
+      readonly subnet?: { readonly cidr: string; readonly gateway: string; readonly guest: string };
+      readonly device?: NetworkDevice;
+    }
+  /** An interface of the host that is there already: tap(4). */
+  | { readonly kind: "tap"; readonly interface: string; readonly mac: string; readonly device?: NetworkDevice };
+
+/** Default virtio-net. */
+export type NetworkDevice = "virtio-net" | "e1000";
 
 export interface PortForward {
   /** On 127.0.0.1. 0 is one that is free; `Machine.port` says which. */
