@@ -220,3 +220,16 @@ test("hashing on another thread is waited for by a process that has nothing else
   expect(child.stderr.toString()).toBe("");
   expect(child.stdout.toString().trim()).toBe(new Bun.CryptoHasher("sha256").update(new Uint8Array(16 << 20)).digest("hex"));
 });
+
+test("a launched process outlives nothing of ours: its output is in a file, its identity is known, a signal reaches it", async () => {
+  const outputFile = `${directory}/launched`;
+  const { pid, identity } = host.launch({ argv: ["sh", "-c", "echo here; exec sleep 600"] }, { outputFile });
+  expect(host.identityOf(pid)).toBe(identity);
+  expect(host.isAlive(identity)).toBe(true);
+  const session = await host.run({ argv: ["ps", "-o", "sid=", "-p", String(pid)] });
+  expect(Number(session.text())).toBe(pid);
+  expect(host.signal(identity, "SIGKILL")).toBe(true);
+  while (host.isAlive(identity)) await Bun.sleep(1);
+  expect(host.signal(identity, "SIGKILL")).toBe(false);
+  expect(fs.readFileSync(outputFile, "utf8")).toBe("here\n");
+});

@@ -5,6 +5,7 @@
  * told from what a living one holds. Linux reads /proc (proc(5)); FreeBSD has no /proc by default and asks sysctl(8) and ps(1).
  */
 import { readFileSync } from "node:fs";
+import { isErrno } from "./errno.ts";
 
 function linuxStartTime(pid: number): string | undefined {
   try {
@@ -43,8 +44,13 @@ function bootIdentity(): string {
   return boot;
 }
 
+export function identityOf(pid: number): string | undefined {
+  const started = startTime(pid);
+  return started === undefined ? undefined : `${bootIdentity()}:${pid}:${started.replaceAll(":", "_")}`;
+}
+
 export function identityOfThisProcess(): string {
-  return `${bootIdentity()}:${process.pid}:${(startTime(process.pid) ?? "0").replaceAll(":", "_")}`;
+  return identityOf(process.pid) ?? `${bootIdentity()}:${process.pid}:0`;
 }
 
 export function isAlive(identity: string): boolean {
@@ -52,4 +58,16 @@ export function isAlive(identity: string): boolean {
   const pid = Number(pidText);
   if (bootId !== bootIdentity() || !Number.isInteger(pid) || pid <= 0) return false;
   return startTime(pid)?.replaceAll(":", "_") === started;
+}
+
+/** Between the look and the signal a process may end and its number be given away: the kernel gives numbers out in turn, so not at once. */
+export function signalProcess(identity: string, signal: NodeJS.Signals): boolean {
+  if (!isAlive(identity)) return false;
+  try {
+    process.kill(Number(identity.split(":")[1]), signal);
+    return true;
+  } catch (error) {
+    if (isErrno(error, "ESRCH")) return false;
+    throw error;
+  }
 }

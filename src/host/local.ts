@@ -2,10 +2,10 @@
 import { Problem, type System } from "../base/index.ts";
 import { connectTcp, connectUnix } from "./connect.ts";
 import { localFiles } from "./files.ts";
-import { identityOfThisProcess, isAlive } from "./identity.ts";
+import { identityOf, identityOfThisProcess, isAlive, signalProcess } from "./identity.ts";
 import { hashBeside } from "./hasher.ts";
 import { freePort } from "./libc.ts";
-import { findProgram, runCommand, spawnProcess } from "./process.ts";
+import { findProgram, launchProcess, runCommand, spawnProcess } from "./process.ts";
 import type { Host } from "./types.ts";
 
 function thisSystem(): System {
@@ -31,6 +31,7 @@ export function localHost(): Host {
     processors: navigator.hardwareConcurrency,
     run: runCommand,
     spawn: spawnProcess,
+    launch: (command, { outputFile }) => launchProcess(command, outputFile),
     hashBeside,
     connect: connectUnix,
     connectTcp,
@@ -41,5 +42,7 @@ export function localHost(): Host {
       return identity;
     },
     isAlive,
+    identityOf,
+    signal: signalProcess,
   };
 }

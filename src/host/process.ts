@@ -2,9 +2,10 @@
  * One door for commands: argv, clean environment, closed stdin. A failure carries argv, status, the tail of stderr, and a
  * line that can be pasted to replay it.
  */
-import { accessSync, closeSync, constants, fchownSync } from "node:fs";
+import { accessSync, closeSync, constants, fchownSync, openSync } from "node:fs";
 import { Problem } from "../base/index.ts";
 import { isErrno } from "./errno.ts";
+import { identityOf } from "./identity.ts";
 import { makePipe } from "./libc.ts";
 import type { Command, Completed, Exit, Running, SpawnOptions } from "./types.ts";
 
@@ -128,6 +129,18 @@ export function spawnProcess(command: Command, options: SpawnOptions = {}): Runn
       return exit;
     }),
   };
+}
+
+/** Nothing of it is tied to this process: no pipe that would break, no session that would end, no wait. */
+export function launchProcess(command: Command, outputFile: string): { readonly pid: number; readonly identity: string } {
+  const output = openSync(outputFile, "a", 0o600);
+  try {
+    const child = start(command, "ignore", output, () => undefined, "own");
+    child.unref();
+    return { pid: child.pid, identity: identityOf(child.pid) ?? `ended:${child.pid}:0` };
+  } finally {
+    closeSync(output);
+  }
 }
 
 /** A process may end, or shut its input, whatever is still on the way to it. */

@@ -185,6 +185,11 @@ export interface Host {
   /** @throws Problem E_TOOL_MISSING (exit 3), E_COMMAND_FAILED with argv, status, tail of stderr and a replay line, E_TIMEOUT */
   run(command: Command): Promise<Completed>;
   spawn(command: Command, options?: SpawnOptions): Running;
+  /**
+   * Starts a process that outlives this one: in a session of its own, its input closed, its output added to a file. Settles nothing:
+   * whether it lives is asked by its identity. @throws Problem E_TOOL_MISSING (exit 3)
+   */
+  launch(command: Command, options: { readonly outputFile: string }): { readonly pid: number; readonly identity: string };
   hashBeside(): BesideHasher;
   /** To a Unix socket, also one whose path is longer than sun_path (104 bytes or more) on Linux. @throws Error with an errno name in `code` */
   connect(socketPath: string, onData: OnData): Promise<Connection>;
@@ -198,4 +203,8 @@ export interface Host {
   readonly processIdentity: string;
   /** Whether the process so named is still the same living process. */
   isAlive(processIdentity: string): boolean;
+  /** The name of a process that lives now; undefined when there is none of that number. */
+  identityOf(pid: number): string | undefined;
+  /** false: it had ended, and nothing was sent. */
+  signal(processIdentity: string, signal: NodeJS.Signals): boolean;
 }

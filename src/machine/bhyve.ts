@@ -97,6 +97,9 @@ export function lintBhyve(spec: MachineSpec, facts: Pick<BhyveFacts, "tap">): re
     }
   }
   lintTakenSlots(spec.extraSlots ?? [], bhyveSlotsOf(spec), (index, message) => report(`extraSlots[${index}]`, message));
+  if (spec.memoryFile !== undefined) report("memoryFile", "bhyve maps no file as a guest's memory");
+  if (spec.channel !== undefined) report("channel", "bhyve machines are reached by SSH alone");
+  if (spec.onReboot === "restart") report("onReboot", "bhyve ends when its guest reboots, and its supervisor starts it again");
   if (spec.display) report("display", "bhyve takes no picture of the screen");
   if (Object.keys(spec.credentials).length > 0) report("credentials", "bhyve hands no credentials to a guest");
   if (spec.accelerator === "kvm" || spec.accelerator === "tcg") report("accelerator", `bhyve is not ${spec.accelerator}`);
@@ -128,12 +131,15 @@ function diskFile(disk: MachineDisk, index: number, facts: BhyveFacts): string {
 
 function networkWords(network: MachineNetwork, facts: BhyveFacts): readonly string[] {
   if (network.kind === "none") return [];
-  if (facts.tap !== undefined) return ["-s", `2,virtio-net,${facts.tap},mac=${network.mac}`];
+  const device = network.device ?? "virtio-net";
+  const tap = network.kind === "tap" ? network.interface : facts.tap;
+  if (tap !== undefined) return ["-s", `2,${device},${tap},mac=${network.mac}`];
+  if (network.kind === "tap") return [];
   const rules = network.forward.map(({ hostPort, guestPort }) => `tcp:127.0.0.1:${hostPort}-10.0.2.15:${guestPort}`);
   // Without "open" the guest reaches nothing.
   const open = network.isolated === true ? "" : ",open";
   const forward = rules.length === 0 ? "" : `,hostfwd=${rules.join(";")}`;
-  return ["-s", `2,virtio-net,slirp${open}${forward},mac=${network.mac}`];
+  return ["-s", `2,${device},slirp${open}${forward},mac=${network.mac}`];
 }
 
 export function planBhyve(spec: MachineSpec, facts: BhyveFacts): BhyvePlan {

@@ -17,6 +17,11 @@ export interface QemuFacts {
   readonly firmware: UefiFiles | undefined;
   /** The machine's own directory, absolute. */
   readonly directory: string;
+  /**
+   * A machine that outlives whoever starts it: its console is added to a file, nothing of it hangs on this process. `incoming`: it waits
+   * for the state of another machine.
+   */
+  readonly resident?: { readonly incoming: boolean };
 }
 
 export interface QemuPlan {

@@ -40,6 +40,19 @@ export { boundedLog, type BoundedLog, type ConsoleLine, consoleReader, type Cons
 export { lintSpec, type SpecFault } from "./plan.ts";
 export type { QemuFacts, QemuPlan } from "./hypervisor.ts";
 export { planQemu } from "./qemu.ts";
+export type { Qmp } from "./qmp.ts";
+export {
+  channelSocket,
+  consoleTail,
+  endResident,
+  monitorOf,
+  type Resident,
+  type ResidentOptions,
+  residentProcess,
+  saveState,
+  startResident,
+  trimConsole,
+} from "./resident.ts";
 export type { MachinesOptions } from "./run.ts";
 export { isPassedThrough, lintSlots, lintTakenSlots, parseSlot, type TakenSlots } from "./slots.ts";
 export type * from "./types.ts";

@@ -15,6 +15,9 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const CPUS_MAX = 255;
 const DISKS_MAX = 16;
 const MAC = /^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/;
+const INTERFACE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$/;
+/** A name of a virtio port, as the guest shows it below /dev/virtio-ports. */
+const CHANNEL = /^[A-Za-z0-9][A-Za-z0-9._-]{0,30}$/;
 /** systemd.exec(5): what can be the name of a file; ours have no dot in front. */
 const CREDENTIAL_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$/;
 /** Of all values together. SMBIOS 2 tables have 64 KiB, and base64 makes four bytes of three. */
@@ -49,6 +52,12 @@ function lintNetwork(network: MachineNetwork, report: Report): void {
   if (network.kind === "none") return;
   if (!MAC.test(network.mac)) report("network.mac", `${JSON.stringify(network.mac)} is not six pairs of digits with colons`);
   else if ((Number.parseInt(network.mac.slice(0, 2), 16) & 1) === 1) report("network.mac", `${network.mac} is a group's address`);
+  if (network.kind === "tap") {
+    // if_nametoindex(3): what is longer is cut off, and another interface's.
+    if (!INTERFACE.test(network.interface))
+      report("network.interface", `${JSON.stringify(network.interface)} is not the name of an interface`);
+    return;
+  }
   for (const [index, { hostPort, guestPort }] of network.forward.entries()) {
     const field = `network.forward[${index}]`;
     if (!isPort(hostPort, 0)) report(`${field}.hostPort`, `${hostPort} is not a port, nor 0 for a free one`);
@@ -113,6 +122,12 @@ export function lintSpec(spec: MachineSpec): readonly SpecFault[] {
   if (spec.disks.length === 0 && spec.firmware.kind !== "direct") report("disks", "there is nothing to boot from");
   lintNetwork(spec.network, report);
   lintCredentials(spec.credentials, report);
+  if (spec.memoryFile !== undefined) lintPath("memoryFile.file", spec.memoryFile.file, report);
+  if (spec.channel !== undefined && !CHANNEL.test(spec.channel))
+    report("channel", `${JSON.stringify(spec.channel)} is not the name of a port`);
+  const cacheBytes = spec.translationCacheBytes;
+  if (cacheBytes !== undefined && (!Number.isSafeInteger(cacheBytes) || cacheBytes < MIB || cacheBytes % MIB !== 0))
+    report("translationCacheBytes", `${cacheBytes} is not a whole number of MiB above 0`);
   const slots = spec.extraSlots ?? [];
   if (slots.length > SLOTS_MAX) report("extraSlots", `${slots.length} are more than ${SLOTS_MAX}`);
   lintSlots(slots, (index, message) => report(`extraSlots[${index}]`, message));

@@ -209,7 +209,10 @@ export function planQemu(spec: MachineSpec, facts: QemuFacts): QemuPlan {
     ...(facts.resident?.incoming === true ? ["-incoming", "defer"] : []),
   ];
   return {
-    argv: facts.setpriv === undefined || facts.resident !== undefined ? [facts.qemu, ...words] : [facts.setpriv, "--pdeathsig", "KILL", facts.qemu, ...words],
+    argv:
+      facts.setpriv === undefined || facts.resident !== undefined
+        ? [facts.qemu, ...words]
+        : [facts.setpriv, "--pdeathsig", "KILL", facts.qemu, ...words],
     // TMPDIR: what a guest writes to a snapshot lies there, in a file without a name.
     env: { ...CLEAN_ENVIRONMENT, TMPDIR: facts.directory },
     cwd: facts.directory,

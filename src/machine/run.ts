@@ -39,7 +39,7 @@ const MONITOR_EVERY_MS = 5;
 const QUIT_LIMIT_MS = 5_000;
 const STDERR_TAIL = 8_192;
 
-function requireFiles(host: Host, spec: MachineSpec): void {
+export function requireFiles(host: Host, spec: MachineSpec): void {
   const kernel = spec.firmware.kind === "direct" ? spec.firmware : undefined;
   const needed = [
     ...spec.disks.map(({ file }) => file),
@@ -62,7 +62,7 @@ interface Hypervisor {
   said(): string;
 }
 
-function writeFiles(host: Host, plan: QemuPlan): void {
+export function writeFiles(host: Host, plan: QemuPlan): void {
   for (const file of plan.files) {
     const data = file.kind === "copy" ? host.files.readFile(file.of) : file.text;
     host.files.writeFile(`${plan.cwd}/${file.name}`, data, 0o600);
@@ -116,8 +116,8 @@ async function connectMonitor(
 }
 
 /** With the ports that the kernel chose in place of 0: `info usernet` has a line for each. */
-async function forwardOf(spec: MachineSpec, monitor: Qmp): Promise<readonly PortForward[]> {
-  if (spec.network.kind === "none") return [];
+export async function forwardOf(spec: MachineSpec, monitor: Qmp): Promise<readonly PortForward[]> {
+  if (spec.network.kind !== "user") return [];
   const { forward } = spec.network;
   if (forward.every(({ hostPort }) => hostPort !== 0)) return forward;
   const text = String(await monitor.execute("human-monitor-command", { "command-line": "info usernet" }));
