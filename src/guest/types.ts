@@ -128,8 +128,11 @@ export interface Guest {
   readonly address: GuestAddress;
   /** Opens the connection, or finds it open. @throws Problem E_GUEST_UNREACHABLE with what ssh said; the signal's reason */
   connect(options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal }): Promise<void>;
-  /** Settles when the process runs. @throws Problem E_GUEST_LOST, E_NO_USER, E_NO_DIRECTORY (its `cwd`), E_NOT_EXECUTABLE */
-  spawn(command: GuestCommand, onOutput: (chunk: Uint8Array, channel: Channel) => void): Promise<GuestProcess>;
+  /**
+   * Settles when the process runs. A promise from `onOutput` holds back the rest of that channel until it settles: a reader that is slow slows
+   * the process. @throws Problem E_GUEST_LOST, E_NO_USER, E_NO_DIRECTORY (its `cwd`), E_NOT_EXECUTABLE
+   */
+  spawn(command: GuestCommand, onOutput: (chunk: Uint8Array, channel: Channel) => unknown): Promise<GuestProcess>;
   /** To its end, all output in memory. @throws Problem as `spawn`, E_TIMEOUT after which nothing of it runs */
   run(command: GuestCommand & { readonly input?: Uint8Array | string; readonly timeoutMs?: number }): Promise<GuestResult>;
   readonly files: GuestFiles;

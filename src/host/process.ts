@@ -97,8 +97,11 @@ function signalName(signal: number | string): string {
   return typeof signal === "string" ? signal : (SIGNAL_NAMES[signal] ?? `signal ${signal}`);
 }
 
-async function pump(stream: AsyncIterable<Uint8Array>, onChunk: (chunk: Uint8Array) => void): Promise<void> {
-  for await (const chunk of stream) onChunk(chunk);
+async function pump(stream: AsyncIterable<Uint8Array>, onChunk: (chunk: Uint8Array) => unknown): Promise<void> {
+  for await (const chunk of stream) {
+    const held = onChunk(chunk);
+    if (held instanceof Promise) await held;
+  }
 }
 
 /** Starts a process; chunks are handed on as they come. `exited` settles after all output has ended. */

@@ -58,7 +58,8 @@ export interface SpawnOptions {
    * pipe: a program that drops to that user could not open it otherwise.
    */
   readonly pipe?: "own" | { readonly uid: number; readonly gid: number };
-  readonly onOutput?: (chunk: Uint8Array, stream: "stdout" | "stderr") => void;
+  /** A promise holds back the rest of that stream until it settles: the process waits in its write then. */
+  readonly onOutput?: (chunk: Uint8Array, stream: "stdout" | "stderr") => unknown;
   /** An input that stays open and is written to while the process runs, in place of what the command says. */
   readonly stdin?: "pipe";
   /** "own": setsid(2) in the process, which no terminal's end or Ctrl-C reaches then; it may outlive this one. */
