@@ -18,6 +18,7 @@ export {
   planGpt,
   readGpt,
 } from "./gpt.ts";
+export { MBR_TYPE, type MbrPartition, type MbrReading, mbrSector, readMbr } from "./mbr.ts";
 export { type MtreeEntry, parseMtree, renderMtree, visText } from "./mtree.ts";
 export { type Compression, compressZstd, decompress, sniffCompression } from "./compression.ts";
 export { type ElfAbiTag, type ElfInfo, MAXIMUM_TABLE_BYTES, type ReadAt, readAtOf, readElf } from "./elf.ts";
