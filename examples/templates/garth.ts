@@ -8,7 +8,7 @@
 import { gate, slices, sshd, system, world } from "garth";
 
 /** What every one of them has. */
-const base = [
+const common = [
   "bash",
   "busybox-static",
   "kmod",
@@ -23,7 +23,7 @@ const base = [
 
 export const microWorld = world({
   name: "micro",
-  debian: { suite: "bookworm", packages: base, lock: "./micro.lock", policy: "refresh" },
+  debian: { suite: "bookworm", packages: common, lock: "./micro.lock", policy: "refresh" },
 });
 const { kernel, boot, runtime } = slices(microWorld);
 
@@ -41,5 +41,42 @@ export const micro = system({
 export const microGate = gate({
   system: micro,
   timeoutS: 240,
+  probes: [{ command: 'python3 -c "print(1+1)"', expect: "2" }],
+});
+
+export const debianWorld = world({
+  name: "debian-12",
+  debian: {
+    suite: "bookworm",
+    packages: [
+      ...common,
+      "cloud-guest-utils",
+      "cloud-init",
+      "iproute2",
+      "qemu-guest-agent",
+      "systemd",
+      "systemd-sysv",
+      "udev",
+    ],
+    lock: "./debian-12.lock",
+    policy: "refresh",
+  },
+});
+const full = slices(debianWorld);
+
+export const debian12 = system({
+  name: "debian-12",
+  kernel: full.kernel,
+  bootloader: full.boot,
+  base: [full.runtime],
+  services: [sshd(), "cloud-init-local", "cloud-init", "cloud-config", "cloud-final"],
+  readiness: ["sshd"],
+  users: [{ name: "user", uid: 1000, shell: "/bin/bash" }],
+  kernelParameters: ["quiet"],
+});
+
+export const debian12Gate = gate({
+  system: debian12,
+  timeoutS: 400,
   probes: [{ command: 'python3 -c "print(1+1)"', expect: "2" }],
 });

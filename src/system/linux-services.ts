@@ -70,7 +70,8 @@ const MASKED = [
   "dev-hugepages.mount",
 ];
 
-export function systemdTree(spec: SystemSpec): EtcTree {
+/** `unitText` is the text of a unit that the base brings, by its path. */
+export function systemdTree(spec: SystemSpec, unitText: (path: string) => string | undefined): EtcTree {
   const etc: EtcTree = new Map();
   const unit = (name: string, text: string): void => void etc.set(`systemd/system/${name}`, { text });
   const wanted = (name: string): void => void etc.set(`systemd/system/multi-user.target.wants/${name}`, { link: `../${name}` });
@@ -84,8 +85,9 @@ export function systemdTree(spec: SystemSpec): EtcTree {
       continue;
     }
     const [declared, brought] = unitFiles(service.name);
-    const link = Object.hasOwn(spec.etc, declared.slice("/etc/".length)) ? declared : brought;
-    etc.set(`systemd/system/multi-user.target.wants/${name}`, { link });
+    const own = spec.etc[declared.slice("/etc/".length)];
+    const link = own === undefined ? brought : declared;
+    for (const place of installPlaces(name, own?.text ?? unitText(brought))) etc.set(`systemd/system/${place}`, { link });
     if (service.after.length > 0) unit(`${name}.d/garth.conf`, ["[Unit]", ...orderLines(service), ""].join("\n"));
   }
   const readiness = spec.readiness.map(unitName);
@@ -130,6 +132,18 @@ function unitName(name: string): string {
 export function unitFiles(name: string): readonly [declared: string, brought: string] {
   const file = unitName(name).replace(/@.+(\.[a-z]+)$/, "@$1");
   return [`/etc/systemd/system/${file}`, `/usr/lib/systemd/system/${file}`];
+}
+
+/** Where systemctl enable would link to the unit (systemd.unit(5), "[INSTALL] SECTION OPTIONS"); one that does not say starts at each boot. */
+function installPlaces(name: string, text = ""): readonly string[] {
+  const section = /^\[Install\]$([^[]*)/m.exec(text.replaceAll(/^[#;].*$/gm, ""))?.[1] ?? "";
+  const words = (key: string): readonly string[] =>
+    [...section.matchAll(new RegExp(`^${key}=(.*)$`, "gm"))].flatMap(([, value = ""]) => value.split(/\s+/).filter(Boolean));
+  const places = [
+    ...words("WantedBy").map((target) => `${target}.wants/${name}`),
+    ...words("RequiredBy").map((target) => `${target}.requires/${name}`),
+  ];
+  return [...(places.length === 0 ? [`multi-user.target.wants/${name}`] : places), ...words("Alias")];
 }
 
 function orderLines({ after }: ServiceSpec, first: readonly string[] = []): readonly string[] {

@@ -16,7 +16,7 @@ import { checkAgainstParts, nobody } from "./against-base.ts";
 import { baseEtc, metadata, ownerLines, treeBuilder } from "./closure.ts";
 import { linuxActivation } from "./linux-activate.ts";
 import { busyboxIn, kernelRelease, moduleTexts, planInitrd } from "./linux-initrd.ts";
-import { busyboxTree, type EtcTree, systemdTree } from "./linux-services.ts";
+import { busyboxTree, type EtcTree, systemdTree, unitFiles } from "./linux-services.ts";
 import type { ClosurePlan, Composition, SystemSpec } from "./types.ts";
 
 /** Of the base's etc, what is another system's: its name, its keys, its accounts (rendered anew), and what starts at its boot. */
@@ -49,8 +49,12 @@ export function linuxTexts(composition: Pick<Composition, "kernel" | "spec">): {
   readonly base: readonly string[];
   readonly kernel: readonly string[];
 } {
-  const kernel = composition.spec.rootModules.length === 0 ? [] : Object.values(moduleTexts(kernelRelease(composition.kernel)));
-  return { base: ["etc/passwd", "etc/group", "etc/shadow"], kernel };
+  const { spec } = composition;
+  const kernel = spec.rootModules.length === 0 ? [] : Object.values(moduleTexts(kernelRelease(composition.kernel)));
+  // Units that are enabled as they are say themselves what wants them.
+  const enabled = spec.init === "systemd" ? spec.services.filter(({ command }) => command === undefined) : [];
+  const units = enabled.map(({ name }) => unitFiles(name)[1].slice(1));
+  return { base: ["etc/passwd", "etc/group", "etc/shadow", ...units], kernel };
 }
 
 /** The base's users and groups, and the declared ones. @throws Problem E_SYSTEM_INVALID */
@@ -135,7 +139,11 @@ function generatedEtc({ spec, base, baseTexts }: Composition, accounts: Accounts
   etc.set("timezone", { text: `${spec.timeZone}\n` });
   const hasLogin = base.some(({ listing }) => listing.some(({ path }) => path === "usr/bin/login" || path === "bin/login"));
   const services: EtcTree =
-    spec.init === "systemd" ? systemdTree(spec) : spec.init === "busybox" ? busyboxTree(spec, busybox, hasLogin) : new Map();
+    spec.init === "systemd"
+      ? systemdTree(spec, (path) => baseTexts.get(path.slice(1)))
+      : spec.init === "busybox"
+        ? busyboxTree(spec, busybox, hasLogin)
+        : new Map();
   for (const [path, entry] of services) etc.set(path, entry);
   return etc;
 }
