@@ -200,8 +200,8 @@ function instanceEnvironment(fields: SeedFields): string {
     ...(hostKey === undefined
       ? {}
       : {
-          COPPICE_HOST_PUBLIC_KEY: hostKey.publicKey,
-          // Base64, so that the file has one line for each value.
+          // Without its comment, and base64: one line for each value, and nothing in it that a reader has to unquote.
+          COPPICE_HOST_PUBLIC_KEY: hostKey.publicKey.split(" ", 2).join(" "),
           COPPICE_HOST_KEY_BASE64: Buffer.from(`${hostKey.privateKey.trimEnd()}\n`).toString("base64"),
         }),
   };
