@@ -7,7 +7,7 @@ export const package_ = packageOf<Buildable>;
 export const repository = repositoryOf<Buildable>;
 
 export { gate, type GateDeclaration, type GateFields } from "./gate/index.ts";
-export { sshd, system, type SystemDeclaration, type SystemOptions } from "./system/index.ts";
+export { poolGuest, sshd, system, type SystemDeclaration, type SystemOptions } from "./system/index.ts";
 export {
   slice,
   type SliceDeclaration,

@@ -2,7 +2,7 @@
 import { Problem } from "../base/index.ts";
 import type { Accounts } from "./accounts.ts";
 import { conflictProblem } from "./profile.ts";
-import { unitFiles } from "./linux-services.ts";
+import { unitFiles } from "./linux-systemd.ts";
 import { hasHome, isCopied, isOutsideProfile, topOf } from "./places.ts";
 import type { Composition, Part, SystemSpec } from "./types.ts";
 

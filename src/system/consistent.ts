@@ -113,7 +113,9 @@ function family(options: SystemOptions, spec: SystemSpec): void {
     });
   }
   const foreign =
-    spec.family === "linux" ? (["loaderSettings", "rcSettings"] as const) : (["kernelParameters", "rootModules"] as const);
+    spec.family === "linux"
+      ? (["loaderSettings", "rcSettings"] as const)
+      : (["kernelParameters", "rootModules", "coldplug", "seed"] as const);
   for (const field of foreign)
     if (options[field] !== undefined) fail([field], `nothing: ${spec.family} has no such thing`, field);
   const root = spec.fileSystems.find(({ mountPoint }) => mountPoint === "/");

@@ -375,11 +375,13 @@ describe("what a declaration leaves out", () => {
       readiness: [],
       network: [{ interface: "*", address: "dhcp" }],
       nameServers: [],
+      seed: false,
       secrets: [],
       etc: {},
       console: "ttyS0,115200",
       kernelParameters: [],
       rootModules: ["virtio_pci", "virtio_blk", "ext4"],
+      coldplug: true,
       loaderSettings: {},
       rcSettings: {},
       disk: {
@@ -399,6 +401,7 @@ describe("what a declaration leaves out", () => {
       init: "rc",
       console: "comconsole",
       rootModules: [],
+      coldplug: false,
       secrets: [{ group: "wheel" }],
       etc: { motd: { group: "wheel" } },
     });

@@ -99,6 +99,8 @@ export interface SystemOptions {
     readonly address: "dhcp" | { readonly cidr: string; readonly gateway?: string };
   }[];
   readonly nameServers?: readonly string[];
+  /** Linux: takes name, address and keys from the disk labelled CIDATA of its machine, where there is one. See `poolGuest`. */
+  readonly seed?: boolean;
   /** By reference: where a secret is to be. Its value comes to the running machine and is in no store. */
   readonly secrets?: readonly {
     readonly name: string;
@@ -114,6 +116,8 @@ export interface SystemOptions {
   readonly console?: string;
   readonly kernelParameters?: readonly string[];
   readonly rootModules?: readonly string[];
+  /** Linux, under busybox: false where `rootModules` names all there is to load, which saves a second of each start. Default true. */
+  readonly coldplug?: boolean;
   readonly loaderSettings?: Readonly<Record<string, string>>;
   readonly rcSettings?: Readonly<Record<string, string>>;
   /** Sizes as "512M" or "2G". Without them a disk is as large as its contents need, and some room. */
@@ -311,6 +315,7 @@ const systemShape = shape(
       ),
     ),
     nameServers: list(address),
+    seed: flag,
     secrets: list(
       shape(
         {
@@ -336,6 +341,7 @@ const systemShape = shape(
       matching(/^[^\s\0]+$/, "one kernel parameter, without spaces")(value);
     }),
     rootModules: list(matching(/^[A-Za-z0-9_-]+$/, "the name of a kernel module")),
+    coldplug: flag,
     loaderSettings: recordOf(line, matching(/^[A-Za-z0-9_.-]+$/, "the name of a loader variable")),
     rcSettings: recordOf(line, variable),
     disk: shape({ size, esp: size, root: size, rootFree: size, rootLabel: partitionLabel, espLabel: partitionLabel }),

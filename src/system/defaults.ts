@@ -30,6 +30,7 @@ export function fillIn(options: SystemOptions): SystemSpec {
       address: address === "dhcp" ? address : { cidr: address.cidr, gateway: address.gateway },
     })),
     nameServers: options.nameServers ?? [],
+    seed: options.seed ?? false,
     secrets: (options.secrets ?? []).map(({ name, path, user, group, mode }) => ({
       name,
       path: path ?? `/run/secrets/${name}`,
@@ -51,6 +52,7 @@ export function fillIn(options: SystemOptions): SystemSpec {
     console: options.console ?? (isLinux ? "ttyS0,115200" : "comconsole"),
     kernelParameters: options.kernelParameters ?? [],
     rootModules: options.rootModules ?? (isLinux ? ROOT_MODULES : []),
+    coldplug: options.coldplug ?? isLinux,
     loaderSettings: options.loaderSettings ?? {},
     rcSettings: options.rcSettings ?? {},
     disk: {

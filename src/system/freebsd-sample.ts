@@ -100,6 +100,7 @@ export const SAMPLE: SystemSpec = {
     { interface: "vtnet1", address: { cidr: "2001:db8::15/64", gateway: "2001:db8::2" } },
   ],
   nameServers: ["10.0.2.3", "2001:db8::3"],
+  seed: false,
   secrets: [
     { name: "alice-password", path: "/run/secrets/alice-password", user: "root", group: "wheel", mode: 0o400 },
     { name: "web.token", path: "/data/web token", user: "web", group: "www", mode: 0o440 },
@@ -111,6 +112,7 @@ export const SAMPLE: SystemSpec = {
   console: "comconsole",
   kernelParameters: [],
   rootModules: [],
+  coldplug: false,
   loaderSettings: { virtio_load: "YES", "kern.racct.enable": "1", autoboot_delay: "2" },
   rcSettings: { sendmail_enable: "NONE", dumpdev: "NO", motto: 'a "quoted" $word \\ `tick`' },
   disk: {

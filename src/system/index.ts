@@ -21,5 +21,6 @@ export { linuxAccounts, linuxTexts, planLinux } from "./linux.ts";
 export { planProfile } from "./profile.ts";
 export { isOutsideProfile } from "./places.ts";
 export { planRoot, type RootFacts, type RootItem } from "./root.ts";
-export { sshd } from "./stock.ts";
+export { poolGuest, type PoolGuestOptions, sshd } from "./stock.ts";
+export { CLOUD_CONFIG, CLOUD_CONFIG_PATH, SEED_SCRIPT, SEED_SCRIPT_PATH, SEED_UNIT, seedUnit } from "./seed-files.ts";
 export type * from "./types.ts";

@@ -64,6 +64,7 @@ export const FULL: SystemOptions = {
     { interface: "eth1", address: { cidr: "2001:db8::15/64" } },
   ],
   nameServers: ["10.0.2.3", "2001:db8::3"],
+  seed: false,
   secrets: [
     { name: "alice-password" },
     { name: "web.token", path: "/srv/web dir/token", user: "web", group: "www-data", mode: 0o440 },
@@ -75,6 +76,7 @@ export const FULL: SystemOptions = {
   },
   kernelParameters: ["quiet"],
   rootModules: ["virtio_pci", "virtio-blk", "ext4"],
+  coldplug: true,
 };
 
 export const specOf = (more: Partial<SystemOptions> = {}): SystemSpec => system({ ...MINIMAL, ...more }).spec;

@@ -16,7 +16,9 @@ import { checkAgainstParts, nobody } from "./against-base.ts";
 import { baseEtc, metadata, ownerLines, treeBuilder } from "./closure.ts";
 import { linuxActivation } from "./linux-activate.ts";
 import { busyboxIn, kernelRelease, moduleTexts, planInitrd } from "./linux-initrd.ts";
-import { busyboxTree, type EtcTree, systemdTree, unitFiles } from "./linux-services.ts";
+import { busyboxTree } from "./linux-busybox.ts";
+import { type EtcTree } from "./linux-services.ts";
+import { systemdTree, unitFiles } from "./linux-systemd.ts";
 import type { ClosurePlan, Composition, SystemSpec } from "./types.ts";
 
 /** Of the base's etc, what is another system's: its name, its keys, its accounts (rendered anew), and what starts at its boot. */

@@ -121,6 +121,8 @@ export interface SystemSpec {
   readonly readiness: readonly string[];
   readonly network: readonly NetworkSpec[];
   readonly nameServers: readonly string[];
+  /** Linux: name, address and keys are those of the seed disk, where there is one. */
+  readonly seed: boolean;
   readonly secrets: readonly SecretSpec[];
   /** Path below /etc -> file. */
   readonly etc: Readonly<Record<string, EtcFileSpec>>;
@@ -129,6 +131,8 @@ export interface SystemSpec {
   readonly kernelParameters: readonly string[];
   /** Linux: modules the initial RAM disk loads before it looks for the root, besides what they need themselves. */
   readonly rootModules: readonly string[];
+  /** Linux, under busybox: at each start every device is asked which module it wants. */
+  readonly coldplug: boolean;
   /** FreeBSD: lines of loader.conf(5) and rc.conf(5) beside those that follow from the rest. */
   readonly loaderSettings: Readonly<Record<string, string>>;
   readonly rcSettings: Readonly<Record<string, string>>;
