@@ -10,6 +10,8 @@
  */
 import type { Envd, Session } from "../types.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
+import { serveFiles } from "./files.ts";
+import { FILESYSTEM_METHODS } from "./filesystem-service.ts";
 import { PROCESS_METHODS } from "./process-service.ts";
 import { serveRpc } from "./rpc.ts";
 import { openState, type SessionState } from "./state.ts";
@@ -24,6 +26,8 @@ export interface EnvdOptions {
   readonly defaultUser?: string;
   readonly limits?: Partial<Limits>;
 }
+
+const METHODS = { ...PROCESS_METHODS, ...FILESYSTEM_METHODS };
 
 export function openEnvd(options: EnvdOptions = {}): Envd {
   const limits: Limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -40,8 +44,8 @@ export function openEnvd(options: EnvdOptions = {}): Envd {
   };
 
   return {
-    connect: async (request, session) => await serveRpc(request, stateOf(session), PROCESS_METHODS),
-    files: async () => new Response("?"),
+    connect: async (request, session) => await serveRpc(request, stateOf(session), METHODS),
+    files: async (request, session) => await serveFiles(request, stateOf(session)),
     interpreter: async () => new Response("?"),
     close: async () => {
       for (const state of states.values()) state.end(undefined);

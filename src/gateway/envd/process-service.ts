@@ -82,14 +82,6 @@ async function start(call: Call, message: unknown, outlet: Outlet): Promise<void
   }
 }
 
-/** The time limit of a connection to a process is the connection's own. */
-function connect(call: Call, message: unknown, outlet: Outlet): void {
-  processesOf(call.state).connect(parsed(selectRequest, message).process, outlet);
-  if (call.timeoutMs === undefined) return;
-  const timer = setTimeout(() => outlet.end(new RpcError("deadline_exceeded", "the operation timed out")), call.timeoutMs);
-  void outlet.closed.then(() => clearTimeout(timer));
-}
-
 async function write(entry: Entry, input: Input): Promise<void> {
   const { command } = entry.start;
   if (input?.pty !== null && input?.pty !== undefined) {
@@ -134,11 +126,12 @@ function listed({ pid, start: { config, tag } }: Entry): object {
 }
 
 export const PROCESS_METHODS: Methods = {
-  "/process.Process/Start": { kind: "server-stream", keepalive: KEEPALIVE, call: start },
+  "/process.Process/Start": { kind: "server-stream", deadline: "own", keepalive: KEEPALIVE, call: start },
   "/process.Process/Connect": {
     kind: "server-stream",
+    deadline: "stream",
     keepalive: KEEPALIVE,
-    call: async (call, message, outlet) => connect(call, message, outlet),
+    call: async (call, message, outlet) => processesOf(call.state).connect(parsed(selectRequest, message).process, outlet),
   },
   "/process.Process/List": {
     kind: "unary",

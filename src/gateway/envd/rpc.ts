@@ -27,6 +27,8 @@ export type Method =
   | { readonly kind: "unary"; readonly call: (call: Call, message: unknown) => Promise<object> }
   | {
       readonly kind: "server-stream";
+      /** The time limit ends the answer ("stream"), or is what the method makes of it ("own"). */
+      readonly deadline: "stream" | "own";
       readonly keepalive: object;
       readonly call: (call: Call, message: unknown, outlet: Outlet) => Promise<void>;
     }
@@ -44,7 +46,8 @@ export function parsed<T>(schema: z.ZodType<T>, message: unknown): T {
   throw new RpcError("invalid_argument", `unmarshal message: ${where}: ${issue?.message ?? "not valid"}`);
 }
 
-function userOf(header: string | null): string | undefined {
+/** The user of `Authorization: Basic`; clients send no password. undefined: none is named. */
+export function basicUser(header: string | null): string | undefined {
   const [, encoded] = /^basic\s+(\S+)$/i.exec(header ?? "") ?? [];
   if (encoded === undefined) return undefined;
   const [user] = Buffer.from(encoded, "base64").toString().split(":", 1);
@@ -77,7 +80,7 @@ function callOf(request: Request, state: SessionState): Call {
   }
   return {
     state,
-    user: userOf(request.headers.get("authorization")),
+    user: basicUser(request.headers.get("authorization")),
     timeoutMs: timeoutOf(request.headers.get("connect-timeout-ms")),
   };
 }
@@ -90,15 +93,16 @@ function streamResponse(body: ReadableStream<Uint8Array<ArrayBuffer>> | Uint8Arr
   return new Response(body, { headers: { "content-type": STREAM } });
 }
 
+function timedOut(): RpcError {
+  return new RpcError("deadline_exceeded", "the operation timed out");
+}
+
 /** The call's own end, its time limit's, or its sandbox's: whichever comes first. */
 async function bounded<T>(call: Call, work: Promise<T>): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   const ended = call.state.session.ended;
   const onEnded = () => reject(unavailable(ended.reason));
-  const timer =
-    call.timeoutMs === undefined
-      ? undefined
-      : setTimeout(() => reject(new RpcError("deadline_exceeded", "the operation timed out")), call.timeoutMs);
+  const timer = call.timeoutMs === undefined ? undefined : setTimeout(() => reject(timedOut()), call.timeoutMs);
   ended.addEventListener("abort", onEnded);
   if (ended.aborted) onEnded();
   try {
@@ -153,6 +157,10 @@ function serverStream(request: Request, state: SessionState, method: Method & { 
   state.track(outlet);
   const run = async () => {
     const call = callOf(request, state);
+    if (method.deadline === "stream" && call.timeoutMs !== undefined) {
+      const timer = setTimeout(() => outlet.end(timedOut()), call.timeoutMs);
+      void outlet.closed.then(() => clearTimeout(timer));
+    }
     const message = await oneMessage(request, state.limits.messageMaxBytes);
     await method.call(call, message, outlet);
   };
