@@ -49,6 +49,7 @@ export {
   type Resident,
   type ResidentOptions,
   residentProcess,
+  residentsIn,
   saveState,
   startResident,
   trimConsole,

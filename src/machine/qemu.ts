@@ -41,19 +41,25 @@ export function lintQemu(spec: MachineSpec): readonly SpecFault[] {
 
 const MEMORY_ID = "memory0";
 
+/** Memory with a name: the state of a machine says by its name which memory it goes with, wherever that one comes from. */
+function memoryWords({ memoryFile, memoryBytes }: MachineSpec, facts: QemuFacts): readonly string[] {
+  const head = `id=${MEMORY_ID},size=${memoryBytes / MIB}M`;
+  if (memoryFile !== undefined) {
+    const share = memoryFile.mode === "shared" ? "on" : "off";
+    return ["-object", `memory-backend-file,${head},share=${share},mem-path=${optionValue(memoryFile.file)}`];
+  }
+  return facts.resident === undefined ? [] : ["-object", `memory-backend-ram,${head}`];
+}
+
 function processorWords(spec: MachineSpec, facts: QemuFacts): readonly string[] {
   const isX86 = spec.system.startsWith("x86_64-");
   const threads = spec.cpus === 1 ? "single" : "multi";
-  const { memoryFile, memoryBytes, translationCacheBytes: cacheBytes = TRANSLATION_CACHE_MIB * MIB } = spec;
+  const cacheBytes = spec.translationCacheBytes ?? TRANSLATION_CACHE_MIB * MIB;
+  const memory = memoryWords(spec, facts);
   return [
     "-machine",
-    `${isX86 ? "q35,vmport=off" : "virt"}${memoryFile === undefined ? "" : `,memory-backend=${MEMORY_ID}`}`,
-    ...(memoryFile === undefined
-      ? []
-      : [
-          "-object",
-          `memory-backend-file,id=${MEMORY_ID},size=${memoryBytes / MIB}M,share=${memoryFile.mode === "shared" ? "on" : "off"},mem-path=${optionValue(memoryFile.file)}`,
-        ]),
+    `${isX86 ? "q35,vmport=off" : "virt"}${memory.length === 0 ? "" : `,memory-backend=${MEMORY_ID}`}`,
+    ...memory,
     // Under emulation the plainest processor is the fastest: each feature is code to translate.
     "-cpu",
     facts.accelerator === "kvm" ? "host" : isX86 ? "qemu64" : "cortex-a72",
@@ -96,6 +102,7 @@ const DISK_MODES = {
   // What a power failure of the host would lose is thrown away anyway.
   snapshot: "snapshot=on,cache=unsafe",
   persistent: "cache=writeback,discard=unmap",
+  scratch: "cache=unsafe,discard=unmap",
 } as const;
 const DISK_DEVICES = { "virtio-blk": "virtio-blk-pci", nvme: "nvme", "ahci-hd": "ide-hd" } as const;
 

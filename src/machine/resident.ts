@@ -238,6 +238,29 @@ export function residentProcess(host: Host, directory: string): string | undefin
   return host.identityOf(Number(written));
 }
 
+/**
+ * Hypervisors of a machine of this name that run in its directory, on Linux: a Garth that was killed between starting one and writing
+ * that down has left it. Elsewhere what QEMU wrote itself has to do.
+ */
+export function residentsIn(host: Host, name: string, directory: string): readonly string[] {
+  if (!host.files.exists("/proc/self/cwd")) return [];
+  const place = host.files.exists(directory) ? host.files.realPath(directory) : directory;
+  return host.files.list("/proc").flatMap((bytes) => {
+    const pid = Buffer.from(bytes).toString();
+    if (!/^\d+$/.test(pid)) return [];
+    try {
+      const words = host.files.readText(`/proc/${pid}/cmdline`).split("\0");
+      if (!words.includes(`guest=${name}`)) return [];
+      // A directory that was removed beneath it has a mark behind its name.
+      const cwd = Buffer.from(host.files.readLink(`/proc/${pid}/cwd`)).toString().replace(/ \(deleted\)$/, "");
+      return cwd === place ? [host.identityOf(Number(pid))].filter((each) => each !== undefined) : [];
+    } catch {
+      // It ended, or is somebody else's.
+      return [];
+    }
+  });
+}
+
 /** Ends the process at once. Settles when it is gone. */
 export async function endResident(host: Host, identity: string): Promise<void> {
   if (host.signal(identity, "SIGKILL")) await untilGone(host, identity);

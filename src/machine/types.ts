@@ -71,8 +71,11 @@ export interface MachineDisk {
   readonly file: string;
   readonly format: "raw" | "qcow2";
   readonly device: "virtio-blk" | "nvme" | "ahci-hd";
-  /** "snapshot": the guest may write, the file is never changed, what was written is thrown away at the end. */
-  readonly mode: "read-only" | "snapshot" | "persistent";
+  /**
+   * "snapshot": the guest may write, the file is never changed, what was written is thrown away at the end. "scratch": it writes to the
+   * file, which is not worth a wait for the disk: it goes with the machine.
+   */
+  readonly mode: "read-only" | "snapshot" | "persistent" | "scratch";
 }
 
 export type MachineNetwork =

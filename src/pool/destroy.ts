@@ -1,0 +1,28 @@
+/**
+ * Undoes an entry, from whatever state a process that was killed has left it in: each step finds for itself what there is.
+ *
+ *     hypervisor killed ──► SSH connection ended ──► port of the bridge removed ──► directory removed ──► row removed
+ *
+ * The row goes last. It was there before the first thing was made, so that whoever comes finds all that has to be undone.
+ */
+import { endResident, residentProcess, residentsIn } from "../machine/index.ts";
+import type { PoolContext } from "./context.ts";
+import { tapName } from "./machine.ts";
+import type { EntryRow } from "./records.ts";
+
+export async function destroyEntry(context: PoolContext, row: EntryRow): Promise<void> {
+  await undoMachine(context, row);
+  context.records.remove(row.id);
+}
+
+/** Everything but the row. */
+export async function undoMachine(context: PoolContext, row: EntryRow): Promise<void> {
+  const { host, records } = context;
+  const known = [row.process, residentProcess(host, row.directory)].filter((each) => each !== undefined);
+  for (const identity of new Set([...known, ...residentsIn(host, row.id, row.directory)])) await endResident(host, identity);
+  const guest = await context.guestOf(row);
+  await guest.disconnect();
+  const pool = records.pool(row.pool);
+  if (pool?.network === "bridge") await context.bridgeOf(pool).removePort({ interface: tapName(row) });
+  await host.files.removeTreeBeside(row.directory);
+}

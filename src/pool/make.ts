@@ -1,0 +1,91 @@
+/**
+ * Makes one machine, for the pool or for somebody who waits for it.
+ *
+ *     row ──► clone of a snapshot | boot ──► warming ──► available, frozen
+ *                                                  └───► in-use, running
+ *
+ * What fails is undone at once; its row stays as "failed" with the reason, where nobody waits for the machine and hears of it.
+ */
+import { Problem, renderProblem } from "../base/index.ts";
+import { type EgressPolicy, machineAddresses } from "../network/index.ts";
+import type { Template } from "../template/index.ts";
+import { bootMachine, cloneMachine } from "./boot.ts";
+import type { PoolContext } from "./context.ts";
+import { destroyEntry, undoMachine } from "./destroy.ts";
+import type { EntryRow } from "./records.ts";
+import { shapeOf } from "./shape.ts";
+import type { SnapshotPlace } from "./snapshot-place.ts";
+import type { PoolRecord } from "./types.ts";
+
+export interface MakeRequest {
+  readonly pool: PoolRecord;
+  readonly template: Template;
+  /** undefined: booted. */
+  readonly from: SnapshotPlace | undefined;
+  /** Of a machine's snapshot: its id, and how large that machine was. */
+  readonly saved?: { readonly id: string; readonly memoryBytes: number; readonly cpus: number };
+  /** undefined: it becomes available. */
+  readonly holder: string | undefined;
+  readonly policy: EgressPolicy;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** How long an SSH server that is known to be there may take to let us in. */
+const CONNECT_LIMIT_MS = 60_000;
+
+export async function makeEntry(context: PoolContext, request: MakeRequest): Promise<EntryRow> {
+  const { records, host } = context;
+  const { pool, template, from, saved, holder, policy, signal } = request;
+  const { memoryBytes, cpus } = saved ?? shapeOf(pool, template);
+  const row = records.add(
+    {
+      pool: pool.name,
+      template: pool.template,
+      generation: pool.generation,
+      owner: host.processIdentity,
+      from: from === undefined ? "boot" : "snapshot",
+      snapshot: saved?.id,
+      memoryBytes,
+      cpus,
+      policy,
+      holder,
+    },
+    {
+      addresses: machineAddresses(pool.subnet),
+      subnet: pool.subnet,
+      directoryOf: (id) => `${context.places.pools}/${pool.name}/${id}`,
+    },
+  );
+  try {
+    const making = { context, pool, template, row, signal };
+    const { row: warming } = from === undefined ? await bootMachine(making) : await cloneMachine(making, from);
+    if (pool.connect === "warming" || holder !== undefined)
+      await (await context.guestOf(warming)).connect({ timeoutMs: CONNECT_LIMIT_MS, ...(signal && { signal }) });
+    else await (await context.guestOf(warming)).disconnect();
+    return finished(context, warming, holder);
+  } catch (error) {
+    await failed(context, row, error, holder === undefined);
+    throw error;
+  }
+}
+
+function finished(context: PoolContext, row: EntryRow, holder: string | undefined): EntryRow {
+  const { host, records } = context;
+  if (holder === undefined && !host.signal(row.process ?? "", "SIGSTOP"))
+    throw new Problem({ code: "E_MACHINE_DIED", message: `freezing the machine ${row.id}: its hypervisor ended` });
+  const done = records.move(row.id, ["warming"], holder === undefined ? "available" : "in-use");
+  if (done !== undefined) return done;
+  throw new Problem({ code: "E_ENTRY_GONE", message: `making the machine ${row.id}: somebody has taken it away meanwhile` });
+}
+
+async function failed(context: PoolContext, row: EntryRow, error: unknown, keep: boolean): Promise<void> {
+  const { records } = context;
+  const reason = error instanceof Problem ? renderProblem(error) : String(error);
+  if (keep && error instanceof Problem) {
+    const kept = records.move(row.id, ["preparing", "booting", "warming"], "failed", { failure: reason });
+    if (kept !== undefined) return await undoMachine(context, kept);
+  }
+  records.move(row.id, ["preparing", "booting", "warming"], "retiring");
+  // Also where somebody drains the pool: what was started a moment ago he may not have seen.
+  await destroyEntry(context, records.entry(row.id) ?? row);
+}
