@@ -27,7 +27,12 @@ export const ROOMS: readonly Room[] = [
   { stage: "act, low", room: "guest", imports: ["base", "host"] },
   { stage: "act, low", room: "machine", imports: ["base", "host"] },
   { stage: "act, low", room: "network", imports: ["base", "host"] },
-  { stage: "act, low", room: "project", imports: ["base", "host", "recipe"], types: ["gate", "pkg", "system", "template", "world"] },
+  {
+    stage: "act, low",
+    room: "project",
+    imports: ["base", "host", "recipe"],
+    types: ["gate", "pkg", "system", "template", "world"],
+  },
   { stage: "act, low", room: "receipt", imports: ["base", "host"] },
   { stage: "act, low", room: "sandbox", imports: ["base", "host"] },
   { stage: "act, low", room: "store", imports: ["base", "formats", "host", "ledger"] },
@@ -40,7 +45,11 @@ export const ROOMS: readonly Room[] = [
   },
   { stage: "act, high", room: "image", imports: ["base", "formats", "host", "store", "system"] },
   { stage: "act, high", room: "gate", imports: ["base", "host", "machine", "store"] },
-  { stage: "act, high", room: "template", imports: ["base", "formats", "gate", "host", "image", "machine", "recipe", "store", "system"] },
+  {
+    stage: "act, high",
+    room: "template",
+    imports: ["base", "formats", "gate", "host", "image", "machine", "recipe", "store", "system"],
+  },
   {
     stage: "act, high",
     room: "pool",
@@ -104,7 +113,7 @@ export const ROOMS: readonly Room[] = [
 ];
 
 /** Files of one tool each, chosen by name in their room's index.ts and imported nowhere else. */
-export const VARIANTS = ["bhyve", "bubblewrap", "jail", "qemu", "xcp-ng"] as const;
+export const VARIANTS = ["bhyve", "bubblewrap", "jail", "netns", "pf", "qemu", "xcp-ng"] as const;
 
 /** Foreign modules and the rooms that may use them. A module that is in neither list here is free for all but pure rooms. */
 export const MODULE_OWNERS: Readonly<Record<string, readonly string[]>> = {
