@@ -41,7 +41,8 @@ export interface ServedEnvd {
 export async function serveEnvd(guest: Guest, options: EnvdOptions = {}): Promise<ServedEnvd> {
   const killed = new AbortController();
   const session: Session = { sandbox: SANDBOX, guest, ended: killed.signal };
-  const envd = openEnvd(options);
+  const faults: unknown[] = [];
+  const envd = openEnvd({ onFault: (error) => faults.push(error), ...options });
 
   const route = async (request: Request): Promise<Response> => {
     const { pathname } = new URL(request.url);
@@ -80,6 +81,7 @@ export async function serveEnvd(guest: Guest, options: EnvdOptions = {}): Promis
     close: async () => {
       await envd.close();
       await server.stop(true);
+      if (faults.length > 0) throw new AggregateError(faults, `faults of the data plane: ${faults.map(String).join("; ")}`);
     },
   };
 }

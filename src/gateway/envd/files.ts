@@ -200,6 +200,8 @@ export async function serveFiles(request: Request, state: SessionState): Promise
         return new Response("GET or POST\n", { status: 405, headers: { allow: "GET, HEAD, POST" } });
     }
   } catch (error) {
-    return jsonError(httpErrorOf(error));
+    const failure = httpErrorOf(error);
+    if (failure.status === 500) state.onFault(failure.cause);
+    return jsonError(failure);
   }
 }

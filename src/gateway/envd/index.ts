@@ -25,18 +25,21 @@ export interface EnvdOptions {
   /** The unix user of requests that name none. Default: the one that the gateway logs in as. */
   readonly defaultUser?: string;
   readonly limits?: Partial<Limits>;
+  /** What went wrong in here, as opposed to out there. Clients are told "internal error". */
+  readonly onFault?: (error: unknown) => void;
 }
 
 const METHODS = { ...PROCESS_METHODS, ...FILESYSTEM_METHODS };
 
 export function openEnvd(options: EnvdOptions = {}): Envd {
+  const { defaultUser, onFault = () => {} } = options;
   const limits: Limits = { ...DEFAULT_LIMITS, ...options.limits };
   const states = new Map<Session, SessionState>();
 
   const stateOf = (session: Session): SessionState => {
     const kept = states.get(session);
     if (kept !== undefined) return kept;
-    const state = openState(session, limits, options.defaultUser);
+    const state = openState(session, { limits, defaultUser, onFault });
     if (session.ended.aborted) return state;
     states.set(session, state);
     session.ended.addEventListener("abort", () => states.delete(session), { once: true });

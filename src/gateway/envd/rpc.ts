@@ -85,6 +85,12 @@ function callOf(request: Request, state: SessionState): Call {
   };
 }
 
+function failureOf(state: SessionState, error: unknown): RpcError {
+  const failure = rpcErrorOf(error);
+  if (failure.code === "internal" && failure.cause !== undefined) state.onFault(failure.cause);
+  return failure;
+}
+
 function unaryError(error: RpcError): Response {
   return Response.json(error.document, { status: error.status });
 }
@@ -119,7 +125,7 @@ async function unary(request: Request, state: SessionState, method: Method & { k
     const message = parseMessage(await readBody(request, state.limits.messageMaxBytes));
     return Response.json(await bounded(call, method.call(call, message)));
   } catch (error) {
-    return unaryError(rpcErrorOf(error));
+    return unaryError(failureOf(state, error));
   }
 }
 
@@ -165,7 +171,7 @@ function serverStream(request: Request, state: SessionState, method: Method & { 
     await method.call(call, message, outlet);
   };
   // The answer has begun: what goes wrong from here on stands in its last envelope.
-  void run().catch((error: unknown) => outlet.end(rpcErrorOf(error)));
+  void run().catch((error: unknown) => outlet.end(failureOf(state, error)));
   return streamResponse(outlet.body);
 }
 
@@ -180,7 +186,7 @@ async function clientStream(
     const answer = await bounded(call, method.call(call, messages));
     return streamResponse(new Uint8Array(Buffer.concat([messageEnvelope(answer), endEnvelope()])));
   } catch (error) {
-    return streamResponse(endEnvelope(rpcErrorOf(error)));
+    return streamResponse(endEnvelope(failureOf(state, error)));
   }
 }
 

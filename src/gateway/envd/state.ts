@@ -14,6 +14,8 @@ export interface SessionState {
   /** One of each kind, made when it is first asked for; let go of with the session. */
   part<T extends Part>(key: symbol, make: () => T): T;
   readonly ended: boolean;
+  /** A fault of ours, which the client is not told about. */
+  readonly onFault: (error: unknown) => void;
   end(reason: unknown): void;
 }
 
@@ -21,7 +23,9 @@ export interface Part {
   close(): void;
 }
 
-export function openState(session: Session, limits: Limits, defaultUser: string | undefined): SessionState {
+export type StateOptions = Pick<SessionState, "limits" | "defaultUser" | "onFault">;
+
+export function openState(session: Session, options: StateOptions): SessionState {
   const outlets = new Set<Outlet>();
   const parts = new Map<symbol, Part>();
   let ended = false;
@@ -39,8 +43,7 @@ export function openState(session: Session, limits: Limits, defaultUser: string 
 
   const state: SessionState = {
     session,
-    limits,
-    defaultUser,
+    ...options,
     track(outlet) {
       if (ended) {
         outlet.end(unavailable(session.ended.reason));
