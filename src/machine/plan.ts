@@ -79,6 +79,10 @@ function lintFirmware(spec: MachineSpec, report: Report): void {
         report("firmware", "code and variables belong together: name both or none");
       }
       return;
+    case "loaded":
+      if (spec.onReboot === "restart") report("onReboot", "a machine whose kernel is held nowhere cannot boot again");
+      if (!spec.system.startsWith("x86_64-")) report("firmware.kind", `${spec.system} machines hold their kernel`);
+      return;
     case "bios":
       if (!spec.system.startsWith("x86_64-")) report("firmware.kind", `${spec.system} has no PC BIOS`);
       return;
@@ -119,7 +123,8 @@ export function lintSpec(spec: MachineSpec): readonly SpecFault[] {
   }
   lintFirmware(spec, report);
   lintDisks(spec.disks, report);
-  if (spec.disks.length === 0 && spec.firmware.kind !== "direct") report("disks", "there is nothing to boot from");
+  if (spec.disks.length === 0 && spec.firmware.kind !== "direct" && spec.firmware.kind !== "loaded")
+    report("disks", "there is nothing to boot from");
   lintNetwork(spec.network, report);
   lintCredentials(spec.credentials, report);
   if (spec.memoryFile !== undefined) lintPath("memoryFile.file", spec.memoryFile.file, report);

@@ -77,6 +77,9 @@ function firmwareWords(spec: MachineSpec, facts: QemuFacts): readonly string[] {
   switch (firmware.kind) {
     case "bios":
       return [];
+    case "loaded":
+      // The program by which firmware asks for a kernel is a part of the state.
+      return ["-option-rom", "linuxboot_dma.bin"];
     case "direct":
       return [
         "-kernel",
@@ -209,7 +212,9 @@ export function planQemu(spec: MachineSpec, facts: QemuFacts): QemuPlan {
     isX86 ? "pvpanic" : "pvpanic-pci",
     "-device",
     "virtio-rng-pci",
-    ...spec.disks.flatMap((disk, index) => diskWords(disk, index, spec.firmware.kind !== "direct")),
+    ...spec.disks.flatMap((disk, index) =>
+      diskWords(disk, index, spec.firmware.kind === "uefi" || spec.firmware.kind === "bios"),
+    ),
     ...channelWords(spec.channel),
     ...networkWords(spec.network),
     ...credentials.flatMap(({ name }) => ["-smbios", `type=11,path=${name}`]),

@@ -252,7 +252,9 @@ export function residentsIn(host: Host, name: string, directory: string): readon
       const words = host.files.readText(`/proc/${pid}/cmdline`).split("\0");
       if (!words.includes(`guest=${name}`)) return [];
       // A directory that was removed beneath it has a mark behind its name.
-      const cwd = Buffer.from(host.files.readLink(`/proc/${pid}/cwd`)).toString().replace(/ \(deleted\)$/, "");
+      const cwd = Buffer.from(host.files.readLink(`/proc/${pid}/cwd`))
+        .toString()
+        .replace(/ \(deleted\)$/, "");
       return cwd === place ? [host.identityOf(Number(pid))].filter((each) => each !== undefined) : [];
     } catch {
       // It ended, or is somebody else's.

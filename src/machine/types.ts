@@ -63,6 +63,11 @@ export type Firmware =
   | { readonly kind: "uefi"; readonly code?: string; readonly variables?: string }
   /** The PC BIOS that the hypervisor brings (SeaBIOS). x86_64 and QEMU only. */
   | { readonly kind: "bios" }
+  /**
+   * Of a machine that begins from the state of one that booted "direct": the kernel is in its memory, and is not held a second time for
+   * a reboot, which ends the machine. QEMU on x86_64 only.
+   */
+  | { readonly kind: "loaded" }
   /** No firmware to go through: the hypervisor loads the kernel. QEMU only. */
   | { readonly kind: "direct"; readonly kernel: string; readonly initrd?: string; readonly commandLine: string };
 

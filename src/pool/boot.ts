@@ -50,7 +50,7 @@ export async function cloneMachine(making: Making, from: SnapshotPlace): Promise
   const { context } = making;
   const { host } = context;
   const prepared = await prepare(making, { file: `${from.directory}/${DISK}`, format: "qcow2" });
-  const facts = from.shared ? { memoryFile: { file: memoryFileOf(from), mode: "private" as const } } : {};
+  const facts = { isClone: true, ...(from.shared ? { memoryFile: { file: memoryFileOf(from), mode: "private" as const } } : {}) };
   const running = await start(making, facts, from);
   let channel: GuestChannel | undefined;
   try {

@@ -27,6 +27,8 @@ export interface PoolContext {
   readonly bridgeOf: (pool: Pick<PoolRecord, "name" | "subnet">) => BridgeNetwork;
   /** One for each machine and process. */
   readonly guestOf: (row: EntryRow) => Promise<Guest>;
+  /** Ends the connection to it, whoever opened that; the next `guestOf` begins anew. */
+  readonly letGo: (row: EntryRow) => Promise<void>;
   readonly note: (pool: string, text: string) => void;
 }
 

@@ -20,8 +20,7 @@ export async function undoMachine(context: PoolContext, row: EntryRow): Promise<
   const { host, records } = context;
   const known = [row.process, residentProcess(host, row.directory)].filter((each) => each !== undefined);
   for (const identity of new Set([...known, ...residentsIn(host, row.id, row.directory)])) await endResident(host, identity);
-  const guest = await context.guestOf(row);
-  await guest.disconnect();
+  await context.letGo(row);
   const pool = records.pool(row.pool);
   if (pool?.network === "bridge") await context.bridgeOf(pool).removePort({ interface: tapName(row) });
   await host.files.removeTreeBeside(row.directory);

@@ -9,7 +9,7 @@
 import { randomBytes } from "node:crypto";
 import { isErrno } from "../host/index.ts";
 import { Problem } from "../base/index.ts";
-import type { Ledger, Row } from "../ledger/index.ts";
+import type { Ledger, Row, SqlValue } from "../ledger/index.ts";
 import { monitorOf, saveState } from "../machine/index.ts";
 import type { PoolContext } from "./context.ts";
 import { DISK_FILE } from "./machine.ts";
@@ -68,15 +68,13 @@ export async function snapshotMachine(context: PoolContext, row: EntryRow, name:
     memoryBytes: row.memoryBytes,
     cpus: row.cpus,
   };
+  const whose: readonly SqlValue[] = [id, name ?? null, row.pool, row.holder ?? "", row.id, Math.trunc(context.now())];
   ledger
     .statement(
       `INSERT INTO pool_snapshot(id, name, pool, holder, source, created_ms, size_bytes, directory, ready, owner, facts)
          VALUES (?, ?, ?, ?, ?, ?, 0, ?, 0, ?, ?)`,
     )
-    .run(
-      ...[id, name ?? null, row.pool, row.holder ?? "", row.id, Math.trunc(context.now()), directory, host.processIdentity],
-      JSON.stringify(facts),
-    );
+    .run(...whose, directory, host.processIdentity, JSON.stringify(facts));
   try {
     host.files.makeDirectory(directory, { parents: true, mode: 0o700 });
     if (row.from === "boot") {

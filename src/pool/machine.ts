@@ -13,23 +13,26 @@ import type { PoolEntry, PoolRecord } from "./types.ts";
 
 const MIB = 1024 ** 2;
 /** Guests that run one command at a time fill little of it, and each clone has its own. */
-const TRANSLATION_CACHE_BYTES = 32 * MIB;
+const TRANSLATION_CACHE_BYTES = { roomy: 32 * MIB, dense: 8 * MIB } as const;
 export const SSH_PORT = 22;
 export const DISK_FILE = "disk.qcow2";
 export const SEED_FILE = "seed.img";
 
 export interface MachineFacts {
   readonly system: System;
+  readonly isClone?: boolean;
   readonly memoryFile?: { readonly file: string; readonly mode: "shared" | "private" };
 }
 
 export function machineOf(
   entry: Pick<PoolEntry, "id" | "pool" | "directory" | "address" | "mac" | "memoryBytes" | "cpus" | "policy">,
-  pool: Pick<PoolRecord, "network" | "subnet">,
+  pool: Pick<PoolRecord, "network" | "subnet" | "density">,
   template: Pick<Template, "sidecar" | "direct">,
   facts: MachineFacts,
 ): MachineSpec {
   const { sidecar, direct } = template;
+  const holdsNoKernel =
+    direct !== undefined && facts.isClone === true && pool.density === "dense" && facts.system.startsWith("x86_64-");
   const disks: readonly MachineDisk[] = [
     { file: `${entry.directory}/${DISK_FILE}`, format: "qcow2", device: sidecar.diskDevice, mode: "scratch" },
     { file: `${entry.directory}/${SEED_FILE}`, format: "raw", device: "virtio-blk", mode: "read-only" },
@@ -39,27 +42,25 @@ export function machineOf(
     system: facts.system,
     memoryBytes: entry.memoryBytes,
     cpus: entry.cpus,
-    firmware:
-      direct === undefined
-        ? { kind: "uefi" }
-        : {
-            kind: "direct",
-            kernel: direct.kernel,
-            ...(direct.initrd === undefined ? {} : { initrd: direct.initrd }),
-            commandLine: direct.commandLine,
-          },
+    firmware: holdsNoKernel ? { kind: "loaded" } : firmwareOf(direct),
     disks,
     network: networkOf(entry, pool, sidecar.netDevice),
     display: false,
     credentials: {},
-    onReboot: "restart",
+    onReboot: holdsNoKernel ? "exit" : "restart",
     accelerator: "auto",
     channel: CHANNEL_NAME,
-    translationCacheBytes: TRANSLATION_CACHE_BYTES,
+    translationCacheBytes: TRANSLATION_CACHE_BYTES[pool.density],
     ...(facts.memoryFile === undefined ? {} : { memoryFile: facts.memoryFile }),
     ...(sidecar.extraSlots.length === 0 ? {} : { extraSlots: sidecar.extraSlots }),
     ...(sidecar.wiredMemory ? { wiredMemory: true } : {}),
   };
+}
+
+function firmwareOf(direct: Template["direct"]): MachineSpec["firmware"] {
+  if (direct === undefined) return { kind: "uefi" };
+  const { kernel, initrd, commandLine } = direct;
+  return { kind: "direct", kernel, commandLine, ...(initrd === undefined ? {} : { initrd }) };
 }
 
 function networkOf(

@@ -59,9 +59,10 @@ export async function makeEntry(context: PoolContext, request: MakeRequest): Pro
   try {
     const making = { context, pool, template, row, signal };
     const { row: warming } = from === undefined ? await bootMachine(making) : await cloneMachine(making, from);
-    if (pool.connect === "warming" || holder !== undefined)
+    if (pool.density === "roomy" || holder !== undefined)
       await (await context.guestOf(warming)).connect({ timeoutMs: CONNECT_LIMIT_MS, ...(signal && { signal }) });
-    else await (await context.guestOf(warming)).disconnect();
+    // A boot is over when somebody was let in; a connection takes memory here and in the guest.
+    else if (from === undefined) await context.letGo(warming);
     return finished(context, warming, holder);
   } catch (error) {
     await failed(context, row, error, holder === undefined);

@@ -79,6 +79,11 @@ export function openPools(options: PoolsOptions): Pools {
     return guest;
   };
 
+  const letGo = async (row: EntryRow): Promise<void> => {
+    await (await guestOf(row)).disconnect();
+    guests.delete(row.id);
+  };
+
   const context: PoolContext = {
     host,
     ledger,
@@ -88,6 +93,7 @@ export function openPools(options: PoolsOptions): Pools {
     now,
     bridgeOf,
     guestOf,
+    letGo,
     note: (pool, text) => emit({ kind: "note", pool, text }),
   };
 

@@ -23,8 +23,8 @@ export function mayBecome(from: EntryState, to: EntryState): boolean {
 }
 
 /** Being made: whoever makes it is alive, or it is nobody's. */
-const MAKING: readonly EntryState[] = ["preparing", "booting", "warming"];
-const HELD: readonly EntryState[] = ["in-use", "paused"];
+const MAKING: ReadonlySet<EntryState> = new Set(["preparing", "booting", "warming"]);
+const HELD: ReadonlySet<EntryState> = new Set(["in-use", "paused"]);
 /** How long the reason of a failure is there to be read. */
 export const FAILED_KEPT_MS = 10 * 60_000;
 /** Failures in that time after which a pool makes no more: something is wrong that another try does not mend. */
@@ -66,7 +66,7 @@ export function planPool(
     const reason = retireReason(pool, entry, lives, ownerLives, now);
     if (reason !== undefined) steps.push({ kind: "retire", id: entry.id, reason });
     else if (entry.state === "available") spare.push(entry.id);
-    else if (MAKING.includes(entry.state) && entry.holder === undefined) standing += 1;
+    else if (MAKING.has(entry.state) && entry.holder === undefined) standing += 1;
   }
   const wanted = pool.tier === "hot" ? pool.size : 0;
   for (const id of spare.slice(wanted)) steps.push({ kind: "retire", id, reason: "surplus" });
@@ -92,8 +92,8 @@ function retireReason(
     const isOld = now - entry.sinceMs >= FAILED_KEPT_MS || entry.generation !== pool.generation;
     return isOld ? "failed" : undefined;
   }
-  if (MAKING.includes(state)) return ownerLives ? undefined : "abandoned";
+  if (MAKING.has(state)) return ownerLives ? undefined : "abandoned";
   if (lives !== true) return "died";
-  if (HELD.includes(state)) return undefined;
+  if (HELD.has(state)) return undefined;
   return entry.generation === pool.generation ? undefined : "outdated";
 }

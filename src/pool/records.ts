@@ -175,16 +175,24 @@ export class Records {
       }
       const id = `${pool}-${number}`;
       const now = Math.trunc(this.#now());
+      const { template, generation, owner, holder, from, snapshot, memoryBytes, cpus, policy } = fresh;
+      const made: readonly SqlValue[] = [id, pool, number, template, generation, now, now, owner, address, macOf(address)];
+      const values = [
+        ...made,
+        place.directoryOf(id),
+        holder ?? null,
+        from,
+        snapshot ?? null,
+        memoryBytes,
+        cpus,
+        JSON.stringify(policy),
+      ];
       this.#ledger
         .statement(
           `INSERT INTO pool_entry(id, pool, number, template, generation, state, since_ms, created_ms, owner, address, mac, directory,
              holder, origin, snapshot, memory_bytes, cpus, policy) VALUES (?, ?, ?, ?, ?, 'preparing', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         )
-        .run(
-          ...[id, pool, number, fresh.template, fresh.generation, now, now, fresh.owner, address, macOf(address)],
-          ...[place.directoryOf(id), fresh.holder ?? null, fresh.from, fresh.snapshot ?? null, fresh.memoryBytes, fresh.cpus],
-          JSON.stringify(fresh.policy),
-        );
+        .run(...values);
       return this.entry(id);
     });
     if (row === undefined) throw new Error("an entry that was just written");
@@ -199,16 +207,16 @@ export class Records {
       const before = this.entry(id);
       if (before === undefined || !from.includes(before.state)) return undefined;
       const after = { ...before, ...patch };
+      const { ssh, process, holder, policy, failure, owner } = after;
+      const since = before.state === to ? before.sinceMs : Math.trunc(this.#now());
+      const reached: readonly SqlValue[] = [ssh?.address ?? null, ssh?.port ?? null, process ?? null];
+      const values = [to, since, owner, ...reached, holder ?? null, JSON.stringify(policy), failure ?? null, id];
       this.#ledger
         .statement(
           `UPDATE pool_entry SET state = ?, since_ms = ?, owner = ?, ssh_address = ?, ssh_port = ?, process = ?, holder = ?, policy = ?,
              failure = ? WHERE id = ?`,
         )
-        .run(
-          ...[to, before.state === to ? before.sinceMs : Math.trunc(this.#now()), after.owner],
-          ...[after.ssh?.address ?? null, after.ssh?.port ?? null, after.process ?? null, after.holder ?? null],
-          ...[JSON.stringify(after.policy), after.failure ?? null, id],
-        );
+        .run(...values);
       return this.entry(id);
     });
     if (row !== undefined) this.#onChange(row);
@@ -248,8 +256,8 @@ function poolOf(row: Row): PoolRecord {
 }
 
 /** What a machine is made of; the rest of a pool's spec can change under living machines. */
-function machineKey({ template, memoryBytes, cpus, network, subnet, tier }: PoolSpec): string {
-  return JSON.stringify([template, memoryBytes ?? null, cpus ?? null, network, subnet, tier === "cold"]);
+function machineKey({ template, memoryBytes, cpus, network, subnet, tier, density }: PoolSpec): string {
+  return JSON.stringify([template, memoryBytes, cpus, network, subnet, tier === "cold", density]);
 }
 
 /** Locally administered, from the address: two machines of a network never have the same. */

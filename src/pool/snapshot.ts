@@ -146,7 +146,7 @@ async function makeSnapshot(
     const guest = await context.guestOf(running.row);
     await startResidentIn(host, guest, { name: row.id, directory: row.directory, settle: true, ...(signal && { signal }) });
     // A connection would be one of every clone.
-    await guest.disconnect();
+    await context.letGo(running.row);
     const monitor = await monitorOf(host, row.id, row.directory);
     try {
       await monitor.execute("stop");

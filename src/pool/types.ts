@@ -40,8 +40,11 @@ export interface PoolSpec {
   readonly subnet: string;
   /** Of machines nobody said anything else about. */
   readonly policy: EgressPolicy;
-  /** When the multiplexed SSH connection is opened: while warming (checkout is faster), or at checkout (a machine takes less memory). */
-  readonly connect: "warming" | "checkout";
+  /**
+   * dense: more machines in the same memory, each slower. Its SSH connection is opened at checkout, not while it is warmed; under emulation
+   * it has a small cache of translated code; a clone of a guest that was booted without firmware ends when it reboots.
+   */
+  readonly density: "roomy" | "dense";
   readonly bootTimeoutMs: number;
 }
 
