@@ -67,3 +67,39 @@ export const micro = system({
 });
 
 export const microGate = gate({ system: micro, timeoutS: 240, probes });
+
+const plots = slices(
+  world({
+    name: "interpreter",
+    debian: {
+      suite: "bookworm",
+      packages: [...common, "python3-matplotlib"],
+      lock: "./interpreter.lock",
+      policy: "refresh",
+    },
+  }),
+);
+
+export const interpreter = system({
+  ...poolGuest({ init: "busybox" }),
+  name: "interpreter",
+  kernel: plots.kernel,
+  bootloader: plots.boot,
+  base: [plots.runtime],
+  disk,
+});
+
+export const interpreterGate = gate({
+  system: interpreter,
+  timeoutS: 300,
+  probes: [
+    ...probes,
+    {
+      name: "plot",
+      command:
+        "python3 -c 'import matplotlib.pyplot as p; p.plot([1, 2]); p.savefig(\"/tmp/plot.png\")' && head -c 4 /tmp/plot.png | tail -c 3",
+      expect: "PNG",
+      timeoutS: 120,
+    },
+  ],
+});

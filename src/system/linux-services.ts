@@ -7,7 +7,7 @@
  * Both say on the console when everything the declaration waits for has been reached: `garth: ready <closure>`, after lines
  * `garth: KEY=VALUE` with facts for receipts.
  */
-import type { ServiceSpec, SystemSpec } from "./types.ts";
+import type { SystemSpec } from "./types.ts";
 
 /** Path below etc/ -> text or symlink. */
 export type EtcTree = Map<string, { readonly text: string; readonly executable?: boolean } | { readonly link: string }>;

@@ -16,15 +16,29 @@ const MASKED = [
   "sys-kernel-debug.mount",
   "sys-kernel-tracing.mount",
   "dev-hugepages.mount",
+  "modprobe@configfs.service",
+  "modprobe@dm_mod.service",
+  "modprobe@drm.service",
+  "modprobe@fuse.service",
+  "modprobe@loop.service",
+  "proc-sys-fs-binfmt_misc.automount",
+  "sys-fs-fuse-connections.mount",
+  "sys-kernel-config.mount",
+  "systemd-binfmt.service",
+  // Users are those of the declaration, partitions those of the image.
+  "systemd-sysusers.service",
 ];
+/** They look for what to mount and to resume from on the disks; fstab says it. */
+const MASKED_GENERATORS = ["systemd-gpt-auto-generator", "systemd-hibernate-resume-generator"];
 
 /** `unitText` is the text of a unit that the base brings, by its path. */
-export function systemdTree(spec: SystemSpec, unitText: (path: string) => string | undefined): EtcTree {
+export function systemdTree(spec: SystemSpec, busybox: string, unitText: (path: string) => string | undefined): EtcTree {
   const etc: EtcTree = new Map();
   const unit = (name: string, text: string): void => void etc.set(`systemd/system/${name}`, { text });
   const wanted = (name: string): void => void etc.set(`systemd/system/multi-user.target.wants/${name}`, { link: `../${name}` });
   etc.set("systemd/system/default.target", { link: "/usr/lib/systemd/system/multi-user.target" });
   for (const name of MASKED) etc.set(`systemd/system/${name}`, { link: "/dev/null" });
+  for (const name of MASKED_GENERATORS) etc.set(`systemd/system-generators/${name}`, { link: "/dev/null" });
   for (const service of spec.services) {
     const name = unitName(service.name);
     if (service.command !== undefined) {
@@ -40,7 +54,7 @@ export function systemdTree(spec: SystemSpec, unitText: (path: string) => string
   }
   if (spec.seed) {
     etc.set(SEED_SCRIPT_PATH.slice("/etc/".length), { text: SEED_SCRIPT, executable: true });
-    unit(SEED_UNIT, seedUnit(SEED_SCRIPT_PATH));
+    unit(SEED_UNIT, seedUnit(`${busybox} sh ${SEED_SCRIPT_PATH}`));
     wanted(SEED_UNIT);
   }
   const readiness = spec.readiness.map(unitName);

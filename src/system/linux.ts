@@ -142,7 +142,7 @@ function generatedEtc({ spec, base, baseTexts }: Composition, accounts: Accounts
   const hasLogin = base.some(({ listing }) => listing.some(({ path }) => path === "usr/bin/login" || path === "bin/login"));
   const services: EtcTree =
     spec.init === "systemd"
-      ? systemdTree(spec, (path) => baseTexts.get(path.slice(1)))
+      ? systemdTree(spec, busybox, (path) => baseTexts.get(path.slice(1)))
       : spec.init === "busybox"
         ? busyboxTree(spec, busybox, hasLogin)
         : new Map();

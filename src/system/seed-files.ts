@@ -26,8 +26,8 @@ datasource:
     fs_label: CIDATA
 `;
 
-/** `script` is where the image has garth-seed. */
-export function seedUnit(script: string): string {
+/** `command` runs garth-seed. */
+export function seedUnit(command: string): string {
   return `[Unit]
 Description=Learn who this machine is from its seed disk
 DefaultDependencies=no
@@ -42,7 +42,7 @@ Conflicts=shutdown.target
 Type=oneshot
 RemainAfterExit=yes
 TimeoutStartSec=60
-ExecStart=${script}
+ExecStart=${command}
 
 [Install]
 WantedBy=multi-user.target

@@ -53,6 +53,7 @@ export function poolGuest({ init = "systemd", cloudInit = false, penalties = fal
     kernelParameters: ["quiet"],
     etc: {
       "ssh/sshd_config": sshdConfig(penalties),
+      "modprobe.d/garth-pool.conf": NOT_FOR_GUESTS,
       ...(cloudInit
         ? { [CLOUD_CONFIG_PATH.slice("/etc/".length)]: CLOUD_CONFIG, "cloud/cloud.cfg.d/91_garth_modules.cfg": FEW_MODULES }
         : {}),
@@ -60,9 +61,17 @@ export function poolGuest({ init = "systemd", cloudInit = false, penalties = fal
   };
 }
 
+/** udev would load them for what a machine pretends to have: a megabyte of memory, half a second of an emulated start. */
+const NOT_FOR_GUESTS = ["evdev", "kvm_amd", "kvm_intel", "parport_pc", "pcspkr", "powernow_k8", "psmouse", "serio_raw"]
+  .map((module) => `blacklist ${module}\n`)
+  .join("");
+
 const CLOUD_INIT: readonly string[] = ["cloud-init-local", "cloud-init", "cloud-config", "cloud-final"];
 
-/** The root's disk, the network, entropy, a channel to the host; and the file system of the seed with the two character sets it asks for. */
+/**
+ * The root's disk, the network, entropy, a channel to the host, and one to say to the host that the kernel panicked; the file system of
+ * the seed with the two character sets it asks for.
+ */
 const ROOT_MODULES: readonly string[] = [
   "virtio_pci",
   "virtio_blk",
@@ -70,6 +79,7 @@ const ROOT_MODULES: readonly string[] = [
   "virtio_net",
   "virtio_rng",
   "virtio_console",
+  "pvpanic_mmio",
   "vfat",
   "nls_cp437",
   "nls_ascii",

@@ -6,7 +6,7 @@ import type { WorldLock } from "./types.ts";
 /** Counts the rules by which packages become a tree (what is left out, what is added). Another number, another world. */
 const WORLD_RULES = 1;
 /** The same of a world for a system. */
-const SYSTEM_RULES = 2;
+const SYSTEM_RULES = 3;
 
 /** Of derivations that Garth carries out itself, without a sandbox: part of their names, and nothing that is enforced. */
 export const BUILTIN_LIMITS: Derivation["limits"] = {

@@ -162,6 +162,21 @@ describe("a tree for a system", () => {
     );
   });
 
+  test("has bytecode of Python that is taken as it is; what goes by times, or is something else, is left alone", () => {
+    const tree = fresh();
+    fs.unlinkSync(Buffer.from(`${tree}/usr/share/b\xffd`, "latin1"));
+    const python = (code: string): string => execFileSync("python3", ["-c", code], { cwd: `${tree}/usr`, encoding: "utf8" });
+    for (const name of ["hashed", "timed"]) fs.writeFileSync(`${tree}/usr/${name}.py`, "answer = 1\n");
+    python(
+      "import py_compile as p; m = p.PycInvalidationMode; p.compile('hashed.py', invalidation_mode=m.CHECKED_HASH); p.compile('timed.py', invalidation_mode=m.TIMESTAMP)",
+    );
+    fs.writeFileSync(`${tree}/usr/__pycache__/other.pyc`, "abcd\u0003\0\0\0efgh");
+    cleanTree(localHost(), tree, "system");
+    for (const name of ["hashed", "timed"]) fs.writeFileSync(`${tree}/usr/${name}.py`, "answer = 23\n");
+    expect(python("import hashed, timed; print(hashed.answer, timed.answer)")).toBe("1 23\n");
+    expect(fs.readFileSync(`${tree}/usr/__pycache__/other.pyc`, "latin1")).toBe("abcd\u0003\0\0\0efgh");
+  });
+
   test("has what every world has: empty places, mount points, and files that are the same everywhere", () => {
     const tree = made();
     for (const path of EMPTIED.filter((each) => !/^var\/(?:log|cache)$/.test(each) && fs.existsSync(`${tree}/${each}`)))
