@@ -11,7 +11,7 @@
  * otherwise teach it, by frames that no rule sees (to 01:80:c2:00:00:0x), that somebody else's MAC is theirs.
  *
  * Every packet of a flow is judged in both directions by whom its machine may reach, from `ct original`: a set that changes cuts
- * what it does not allow any more, at the next packet, with a reset. A flow carries its machine's mark: what an earlier machine with
+ * what it does not allow any more, at the next packet, with a reset. A flow carries the mark of its port: what an earlier machine with
  * the same address began goes to nobody.
  */
 import { sha256 } from "../base/index.ts";
@@ -136,23 +136,25 @@ export function networkRuleset(spec: BridgeSpec): string {
   return bridge + inet;
 }
 
-/** Not zero, which is the mark of a flow that has none. */
-function markOf(port: Pick<Port, "interface">): string {
-  return `0x8${sha256(port.interface).slice(0, 7)}`;
+/** A port that is there, or is being made. */
+export interface MarkedPort extends Port {
+  /** 8 hexadecimal digits, not zero, of this port alone for as long as it is there: what its machine's flows are marked with. */
+  readonly mark: string;
 }
 
 /** What the alias of a tap says: whose it is, for what comes after a crash. */
-export function portAlias({ address, mac }: Port): string {
-  return `${address} ${mac}`;
+export function portAlias({ address, mac, mark }: MarkedPort): string {
+  return `${address} ${mac} ${mark}`;
 }
 
-export function readPortAlias(name: string, alias: string | undefined): Port | undefined {
-  const [address, mac, ...more] = alias?.split(" ") ?? [];
-  return address === undefined || mac === undefined || more.length > 0 ? undefined : { interface: name, address, mac };
+export function readPortAlias(name: string, alias: string | undefined): MarkedPort | undefined {
+  const [address, mac, mark, ...more] = alias?.split(" ") ?? [];
+  if (address === undefined || mac === undefined || mark === undefined || more.length > 0) return undefined;
+  return { interface: name, address, mac, mark };
 }
 
 /** `exists`: the tap is there, whatever state it is in. Its alias is written when the rest is done. */
-export function portBatch(port: Port, exists: boolean): string {
+export function portBatch(port: MarkedPort, exists: boolean): string {
   const name = port.interface;
   return lines(
     ...(exists ? [] : [`tuntap add dev ${name} mode tap`]),
@@ -183,8 +185,8 @@ export function portRules(port: Port): string {
   return `add element bridge ${TABLE} bound ${element(port)}\n`;
 }
 
-export function policyRules(port: Port, { internet, allow, deny }: Egress): string {
-  const mark = markOf(port);
+export function policyRules(port: MarkedPort, { internet, allow, deny }: Egress): string {
+  const mark = `0x${port.mark}`;
   const lists = (["allow", "deny"] as const).flatMap((kind) => {
     const blocks = (kind === "allow" ? allow : deny).map(formatBlock);
     return [

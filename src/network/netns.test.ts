@@ -217,7 +217,7 @@ test("an address that changes hands brings nothing along", async () => {
   await network.setPolicy(ports[1], EVERYTHING);
   await two.ask(`connect old ${INTERNET} 80`, "open old");
   await two.ask("send old one", "data old echo one");
-  const heir: Port = { ...ports[1], interface: interfaceName(spec, "net-test-3"), mac: "02:00:00:00:00:03" };
+  const heir = ports[1];
   await network.removePort(ports[1]);
   expect(await network.ports()).toEqual([ports[0].interface]);
   const guest = await lab.guest(network, heir, GATEWAY);
@@ -259,7 +259,7 @@ test("bad input is refused by name, and changes nothing", async () => {
   expect((await problemOf(network.addPort({ ...stranger, mac: ports[0].mac }))).code).toBe("E_PORT_CLASH");
   expect((await problemOf(network.up(stranger))).code).toBe("E_NO_PORT");
   expect((await problemOf(network.setPolicy(stranger, EVERYTHING))).code).toBe("E_NO_PORT");
-  for (const pool of ["", "a b", "-a", "a;reboot", "../x", "é", "x".repeat(64)]) {
+  for (const pool of ["", "a b", "-a", "a;reboot", "../x", "é", "x".repeat(51)]) {
     expect(thrownProblem(() => bridgeNetwork(host, { ...spec, pool })).code).toBe("E_BAD_NETWORK");
   }
   for (const change of [{ dns: ["dns.example"] }, { reachable: ["lan"] }, { uplink: { namespace: "a/../b" } }]) {

@@ -9,6 +9,7 @@
  * made untrue, but that the network stands. What stands is marked last: the bridge goes up, the tap gets its alias, the default route
  * is added. One process at a time makes or removes a network: the pool's lease.
  */
+import { randomBytes } from "node:crypto";
 import { Problem } from "../base/index.ts";
 import { type Command, type Completed, type Host } from "../host/index.ts";
 import { readAddress, readBlock } from "./address.ts";
@@ -25,7 +26,7 @@ import {
   outerBatch,
   outerRuleset,
   policyRules,
-  portAlias,
+  type MarkedPort,
   portBatch,
   portForwardingBatch,
   portRules,
@@ -40,6 +41,7 @@ import {
 } from "./netns-text.ts";
 import { checkInterface, checkPort, checkSpec, needsUplink, networkNames, poolOfName, PREFIX, readPolicy } from "./plan.ts";
 import { addressesOf, boundPort, isDefaultRoute, type Link, linksOf, tablesOf } from "./netns-read.ts";
+import { SAMPLE_POLICY, samplePort } from "./sample.ts";
 import type { BridgeNetwork, BridgeSpec, Port } from "./types.ts";
 
 const NAMESPACES = "/run/netns";
@@ -177,10 +179,11 @@ export function netnsNetwork(host: Host, spec: BridgeSpec): BridgeNetwork {
       throw error;
     }));
 
-  const requirePort = async (port: Port): Promise<void> => {
+  const requirePort = async (port: Port): Promise<MarkedPort> => {
     checkPort(spec, port);
     const found = (await look())?.find(({ name }) => name === port.interface);
-    if (found?.alias === portAlias(port)) return;
+    const marked = readPortAlias(port.interface, found?.alias);
+    if (marked?.address === port.address && marked.mac === port.mac) return marked;
     throw new Problem({
       code: "E_NO_PORT",
       message: `the network of the pool ${spec.pool} has no port ${port.interface} of ${port.address} and ${port.mac}`,
@@ -206,11 +209,9 @@ export function netnsNetwork(host: Host, spec: BridgeSpec): BridgeNetwork {
       }
       const found = links.find(({ name }) => name === port.interface);
       const former = readPortAlias(port.interface, found?.alias);
-      const complete = found?.alias === portAlias(port);
+      const complete = former?.address === port.address && former.mac === port.mac;
       if (former !== undefined && !complete) await nft("forgetting a port's former rules", withoutPortRules(former));
-      if (!complete) {
-        await ip("adding a port", portBatch(port, found !== undefined));
-      }
+      if (!complete) await ip("adding a port", portBatch({ ...port, mark: freshMark() }, found !== undefined));
       await run("writing down where a MAC is", ["bridge", "-n", names.network, "-batch", "-"], {
         stdin: portForwardingBatch(port),
       });
@@ -224,9 +225,9 @@ export function netnsNetwork(host: Host, spec: BridgeSpec): BridgeNetwork {
 
     setPolicy: async (port, policy) => {
       const egress = readPolicy(policy);
-      await requirePort(port);
+      const marked = await requirePort(port);
       if (needsUplink(spec, egress)) await reachOut();
-      await nft("changing what a machine may reach", policyRules(port, egress));
+      await nft("changing what a machine may reach", policyRules(marked, egress));
     },
 
     removePort: async ({ interface: name }) => {
@@ -256,6 +257,11 @@ function isPortName(name: string): boolean {
   return name.startsWith(PREFIX) && name !== BRIDGE && name !== UPLINK;
 }
 
+/** The first digit is never zero, and so neither is the mark. */
+function freshMark(): string {
+  return `8${randomBytes(4).toString("hex").slice(1)}`;
+}
+
 /** The pools of a realm that have a namespace, or a table on the host. */
 export async function netnsPools(host: Host, realm: string | undefined): Promise<readonly string[]> {
   requireRoot(host, "*");
@@ -267,4 +273,23 @@ export async function netnsPools(host: Host, realm: string | undefined): Promise
   });
   const pools = [...namespaces, ...tablesOf(listed.text())].flatMap((name) => poolOfName(name, realm) ?? []);
   return [...new Set(pools)].toSorted();
+}
+
+/** What `renderBridge` shows. */
+export function renderNetns(spec: BridgeSpec): Readonly<Record<string, string>> {
+  checkSpec(spec);
+  const names = networkNames(spec);
+  const port = { ...samplePort(spec), mark: "80000001" };
+  const link = linkAddresses(firstLink(names));
+  return {
+    "network.nft": networkRuleset(spec),
+    "network.ip": bridgeBatch(spec),
+    "settings.sh": `${settingsScript()}\n`,
+    "port.ip": portBatch(port, false) + upBatch(port),
+    "port.bridge": portForwardingBatch(port),
+    "port.nft": portRules(port) + policyRules(port, readPolicy(SAMPLE_POLICY)),
+    "uplink.nft": outerRuleset(names, link),
+    "uplink-outside.ip": outerBatch(names, link),
+    "uplink-inside.ip": innerBatch(link),
+  };
 }

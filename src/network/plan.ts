@@ -8,9 +8,10 @@ export const PREFIX = "gth";
 /** IFNAMSIZ less its zero; FreeBSD has the same. */
 export const INTERFACE_NAME_MAX = 15;
 
-const POOL = /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/;
+/** With the realm behind it, a name of at most 63 characters: that of an anchor of pf. */
+const POOL = /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?$/;
 const REALM_DIGITS = 8;
-const INTERFACE = /^gth[a-z0-9]{12}$/;
+const INTERFACE = /^gth(?!br$|up$)[a-z0-9]{1,12}$/;
 const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/;
 /** Of each list of a policy. */
 export const POLICY_ENTRIES_MAX = 1000;
@@ -56,7 +57,7 @@ export function realmSuffix(realm: string | undefined): string {
 
 /** @throws Problem E_BAD_NETWORK (exit 2) */
 export function networkNames({ pool, realm }: Pick<BridgeSpec, "pool" | "realm">): NetworkNames {
-  if (!POOL.test(pool)) throw badNetwork(pool, "its name is not 1 to 63 letters, digits and `-`, with no `-` at its ends");
+  if (!POOL.test(pool)) throw badNetwork(pool, "its name is not 1 to 50 letters, digits and `-`, with no `-` at its ends");
   return { network: `${PREFIX}-${pool}${realmSuffix(realm)}`, outerLink: shortName("uplink", realm ?? "", pool) };
 }
 
