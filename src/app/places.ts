@@ -1,5 +1,5 @@
 /** Where everything is. Pure: the environment is an argument. */
-import { operatingSystemOf, type System } from "../base/index.ts";
+import { operatingSystemOf, sha256, type System } from "../base/index.ts";
 
 export interface Places {
   /** "" for a system-wide installation. */
@@ -14,6 +14,10 @@ export interface Places {
   readonly receipts: string;
   readonly keys: string;
   readonly machines: string;
+  readonly templates: string;
+  readonly pools: string;
+  /** A short path for sockets, whatever the root: sun_path has room for 104 bytes. */
+  readonly runtime: string;
   readonly configuration: string;
 }
 
@@ -48,6 +52,15 @@ export function placesFor(request: PlaceRequest): Places {
     receipts: `${state}/receipts`,
     keys: `${state}/keys`,
     machines: `${state}/machines`,
+    templates: `${state}/templates`,
+    pools: `${state}/pools`,
+    runtime: `${runtimeBelow(request)}/${sha256(state).slice(0, 12)}`,
     configuration: `${root}${etc}/garth.toml`,
   };
+}
+
+function runtimeBelow({ isRoot, env, system }: PlaceRequest): string {
+  if (isRoot) return operatingSystemOf(system) === "freebsd" ? "/var/run/garth" : "/run/garth";
+  const own = env["XDG_RUNTIME_DIR"];
+  return own === undefined || own === "" ? `/tmp/garth-${env["USER"] ?? "user"}` : `${own}/garth`;
 }

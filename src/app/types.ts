@@ -5,11 +5,13 @@ import type { Effective } from "../config/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
 import type { Machines } from "../machine/index.ts";
+import type { Pools } from "../pool/index.ts";
 import type { Goals, Project } from "../project/index.ts";
 import type { ReceiptFields, Receipts } from "../receipt/index.ts";
 import type { Sandbox } from "../sandbox/index.ts";
 import type { Ship } from "../ship/index.ts";
 import type { Store } from "../store/index.ts";
+import type { Templates } from "../template/index.ts";
 import type { Places } from "./places.ts";
 
 export interface OpenOptions {
@@ -43,6 +45,8 @@ export interface Garth {
   machine(): Promise<typeof import("../machine/index.ts")>;
   world(): Promise<typeof import("../world/index.ts")>;
   machines(): Promise<Machines>;
+  templates(): Promise<Templates>;
+  pools(): Promise<Pools>;
   builder(emit: Emit<BuildEvent>): Builder;
   ship(emit: Emit<BuildEvent>): Ship;
   /** A project file, a directory that holds a garth.ts, or undefined for ./garth.ts. */

@@ -49,6 +49,8 @@ export interface Answer {
   readonly pass?: string;
   /** Default 0. A verification that found something ends with 1 and still prints what it found. */
   readonly exit?: 0 | ExitStatus;
+  /** In place of `exit`: a command that was run elsewhere ends here as it did there. 0 to 255. */
+  readonly exitAs?: number;
 }
 
 export interface Context {
@@ -71,6 +73,8 @@ export interface Context {
   note(text: string): void;
   /** Bytes to stdout as they are. */
   raw(bytes: Uint8Array): void;
+  /** The same to stderr. */
+  rawError(bytes: Uint8Array): void;
 }
 
 export type Handler = (context: Context, given: Given) => Promise<Answer>;

@@ -52,6 +52,7 @@ export function openContext(options: Given): Opened {
     line: (text) => above(json ? STDERR : STDOUT, text),
     note: (text) => above(STDERR, text),
     raw: (bytes) => writeBytes(STDOUT, bytes),
+    rawError: (bytes) => writeBytes(STDERR, bytes),
   };
   return {
     context,

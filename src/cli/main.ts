@@ -85,7 +85,7 @@ async function run({ command, words }: Called): Promise<number> {
     const answer = await (await command.load())(opened.context, options);
     opened.endProgress();
     print(answer, options.flag("json"));
-    return answer.exit ?? 0;
+    return answer.exitAs ?? answer.exit ?? 0;
   } catch (error) {
     opened.endProgress();
     return explain(error, opened.context, options.flag("json"));

@@ -1,6 +1,7 @@
 /** Every command there is. A row costs nothing until it is called: its module is loaded then. */
 import type { ArgumentSpec, Command, OptionSpec } from "./command.ts";
 import { JOBS, KEEP_FAILED, KEEP_GOING, KEY, RECEIPT } from "./options.ts";
+import { POOLS } from "./table-pool.ts";
 import { SYSTEMS } from "./table-systems.ts";
 
 const buildModule = () => import("./commands/build.ts");
@@ -354,4 +355,4 @@ const REST: readonly Command[] = [
   },
 ];
 
-export const COMMANDS: readonly Command[] = [...LINE, ...STORE, ...PACKAGES, ...SYSTEMS, ...REST];
+export const COMMANDS: readonly Command[] = [...LINE, ...STORE, ...PACKAGES, ...SYSTEMS, ...POOLS, ...REST];

@@ -5,7 +5,7 @@ import { localFiles } from "./files.ts";
 import { identityOf, identityOfThisProcess, isAlive, signalProcess } from "./identity.ts";
 import { hashBeside } from "./hasher.ts";
 import { freePort } from "./libc.ts";
-import { findProgram, launchProcess, runCommand, spawnProcess } from "./process.ts";
+import { attachProcess, findProgram, launchProcess, runCommand, spawnProcess } from "./process.ts";
 import type { Host } from "./types.ts";
 
 function thisSystem(): System {
@@ -32,6 +32,7 @@ export function localHost(): Host {
     run: runCommand,
     spawn: spawnProcess,
     launch: (command, { outputFile }) => launchProcess(command, outputFile),
+    attach: attachProcess,
     hashBeside,
     connect: connectUnix,
     connectTcp,

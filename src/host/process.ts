@@ -50,7 +50,7 @@ function inputOf(command: Command): "ignore" | "inherit" | Uint8Array {
 
 type Input = ReturnType<typeof inputOf> | "pipe";
 
-function start<Output extends "pipe" | number>(
+function start<Output extends "pipe" | "inherit" | number>(
   command: Command,
   input: Input,
   output: Output,
@@ -132,6 +132,12 @@ export function spawnProcess(command: Command, options: SpawnOptions = {}): Runn
       return exit;
     }),
   };
+}
+
+export async function attachProcess(command: Command): Promise<Exit> {
+  const ended = Promise.withResolvers<Exit>();
+  start({ env: { ...CLEAN_ENVIRONMENT, TERM: process.env["TERM"] ?? "dumb" }, ...command }, "inherit", "inherit", ended.resolve);
+  return await ended.promise;
 }
 
 /** Nothing of it is tied to this process: no pipe that would break, no session that would end, no wait. */

@@ -191,6 +191,8 @@ export interface Host {
    * whether it lives is asked by its identity. @throws Problem E_TOOL_MISSING (exit 3)
    */
   launch(command: Command, options: { readonly outputFile: string }): { readonly pid: number; readonly identity: string };
+  /** With this process's own input, output and errors: for programs that somebody sits before. @throws Problem E_TOOL_MISSING (exit 3) */
+  attach(command: Command): Promise<Exit>;
   hashBeside(): BesideHasher;
   /** To a Unix socket, also one whose path is longer than sun_path (104 bytes or more) on Linux. @throws Error with an errno name in `code` */
   connect(socketPath: string, onData: OnData): Promise<Connection>;
