@@ -3,15 +3,13 @@
  *
  * What SFTP cannot say or do in one request (a tree removed, a move to another file system) is a command of the guest.
  */
-import { randomBytes } from "node:crypto";
 import { asProblem, assertPath, baseOf, below, type Doing, fileProblem, parentOf, problemOfRefusal } from "./file-problems.ts";
-import { lost } from "./link.ts";
+import { kindAt, makeAll, own, rename } from "./changes.ts";
 import { Names } from "./names.ts";
 import { type Runner } from "./process.ts";
 import { runIn } from "./run.ts";
 import { openSftp, Refusal, type Sftp } from "./sftp.ts";
 import {
-  type Attributes,
   encodeAttributes,
   type NameEntry,
   OPEN,
@@ -20,8 +18,9 @@ import {
   STATUS,
   typeOf,
 } from "./sftp-wire.ts";
-import { readRange, writeAll } from "./transfer.ts";
+import { readRange } from "./transfer.ts";
 import type { GuestEntry, GuestFiles } from "./types.ts";
+import { upload } from "./upload.ts";
 import { type Users, usersOf } from "./users.ts";
 import { string, u32 } from "./wire.ts";
 
@@ -31,13 +30,6 @@ const DIRECTORIES_MAX = 16;
 const UNSIZED_MAX_BYTES = 64 * 1024 ** 2;
 /** Files up to it are read before their size is said, which is then what was there: /sys says 4096 of everything. */
 const SMALL_BYTES = 64 * 1024;
-const LINKS_MAX = 40;
-
-/**
- * Names of files that are being written, which are renamed when they are whole. `watch` leaves them out and tells the renaming as what it
- * stands for: a file that was made, or one that was written to.
- */
-export const TEMPORARY = { made: ".garth-new-", replaced: ".garth-old-" } as const;
 
 export interface FilesRoom {
   readonly files: GuestFiles;
@@ -130,77 +122,15 @@ export function openFiles(runner: Runner): FilesRoom {
     return await walk(path, Math.max(1, depth));
   };
 
-  /** Directories that are missing on the way to it, and itself. Which were made is told from the top. */
-  const makeAll = async (sftp: Sftp, path: string, what: Doing): Promise<readonly string[]> => {
-    const make = (): Promise<void> => sftp.done(REQUEST.mkdir, wirePath(path), encodeAttributes({}));
-    try {
-      await make();
-      return [path];
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      if (error.status === STATUS.noSuchFile && path !== "/") {
-        const above = await makeAll(sftp, parentOf(path), what);
-        try {
-          await make();
-          return [...above, path];
-        } catch (again) {
-          return await thereOr(sftp, path, what, again, above);
-        }
-      }
-      return await thereOr(sftp, path, what, error, []);
-    }
-  };
-  /** mkdir was refused: fine where a directory is there. */
-  const thereOr = async (
-    sftp: Sftp,
-    path: string,
-    what: Doing,
-    error: unknown,
-    made: readonly string[],
-  ): Promise<readonly string[]> => {
-    let attributes: Attributes | undefined;
-    try {
-      attributes = await sftp.attributes(REQUEST.stat, wirePath(path));
-    } catch (missing) {
-      if (!(missing instanceof Refusal)) throw missing;
-    }
-    if (attributes === undefined) throw await problemOfRefusal(sftp, { ...what, path }, error);
-    if (typeOf(attributes) !== "directory") throw fileProblem({ ...what, path }, "E_NOT_DIRECTORY");
-    return made;
-  };
-  const own = async (sftp: Sftp, paths: readonly string[], user: string | undefined): Promise<void> => {
-    if (user === undefined || paths.length === 0) return;
-    const { uid, gid } = await users.find(user);
-    for (const path of paths) await sftp.done(REQUEST.setstat, wirePath(path), encodeAttributes({ uid, gid }));
-  };
-
   const makeDirectory: GuestFiles["makeDirectory"] = async (path, user) => {
     const what = doing("making the directory", path);
     const client = await sftp();
+    const owner = user === undefined ? undefined : await users.find(user);
     return await asProblem(client, what, async () => {
       const made = await makeAll(client, path, what);
-      await own(client, made, user);
+      await own(client, made, owner);
       return made.length > 0;
     });
-  };
-
-  const kindAt = async (client: Sftp, path: string): Promise<ReturnType<typeof typeOf> | undefined> => {
-    try {
-      return typeOf(await client.attributes(REQUEST.lstat, wirePath(path)));
-    } catch (error) {
-      if (error instanceof Refusal) return undefined;
-      throw error;
-    }
-  };
-
-  const rename = async (client: Sftp, from: string, to: string): Promise<void> => {
-    if (client.extensions.has("posix-rename@openssh.com")) {
-      await client.extendedDone("posix-rename@openssh.com", wirePath(from), wirePath(to));
-      return;
-    }
-    // Version 3 itself replaces nothing.
-    if ((await kindAt(client, to)) === "file") await client.done(REQUEST.remove, wirePath(to));
-    await client.done(REQUEST.rename, wirePath(from), wirePath(to));
   };
 
   const move: GuestFiles["move"] = async (from, to) => {
@@ -274,66 +204,11 @@ export function openFiles(runner: Runner): FilesRoom {
     });
   };
 
-  const write: GuestFiles["write"] = async (path, chunks, options = {}) => {
+  const write: GuestFiles["write"] = async (path, chunks, { user } = {}) => {
     const what = doing("writing", path);
     const client = await sftp();
-    const { target, attributes } = await asProblem(client, what, () => placeOf(client, path, what));
-    const kind = attributes === undefined ? undefined : typeOf(attributes);
-    if (kind === "directory" || target.endsWith("/")) throw fileProblem(what, "E_IS_DIRECTORY");
-    const isNew = attributes === undefined;
-    // A device or a pipe is written to: there is nothing to keep.
-    const inPlace = kind === "other";
-    const name = `${isNew ? TEMPORARY.made : TEMPORARY.replaced}${randomBytes(8).toString("hex")}`;
-    const temporary = inPlace ? target : below(parentOf(target), name);
-    const flags = OPEN.write | (inPlace ? 0 : OPEN.create | OPEN.exclusive);
-    const open = (): Promise<Uint8Array> =>
-      client.handle(REQUEST.open, wirePath(temporary), u32(flags), encodeAttributes(isNew ? {} : { mode: 0o600 }));
-    let refusedBytes = 0;
-    try {
-      let handle: Uint8Array;
-      try {
-        handle = await open();
-      } catch (error) {
-        if (!(error instanceof Refusal) || error.status !== STATUS.noSuchFile) throw error;
-        await own(client, await makeAll(client, parentOf(target), what), options.user);
-        handle = await open();
-      }
-      try {
-        await writeAll(client, handle, chunks, (sizeBytes) => (refusedBytes = sizeBytes));
-        if (!inPlace) await settle(client, handle, attributes, options.user);
-        await client.done(REQUEST.close, string(handle));
-      } catch (error) {
-        await client.done(REQUEST.close, string(handle)).catch(() => undefined);
-        throw error;
-      }
-      if (!inPlace) await rename(client, temporary, target);
-    } catch (error) {
-      if (!inPlace) await client.done(REQUEST.remove, wirePath(temporary)).catch(() => undefined);
-      if (!client.isOpen) throw error instanceof Refusal ? lost(address) : error;
-      throw await problemOfRefusal(client, { ...what, path: target }, error, refusedBytes);
-    }
+    await upload(client, what, chunks, user === undefined ? undefined : await users.find(user));
     return await stat(path);
-  };
-
-  /** Owner first: a change of owner takes away setuid. Who is not root cannot give a file away, and keeps it. */
-  const settle = async (
-    client: Sftp,
-    handle: Uint8Array,
-    before: Attributes | undefined,
-    user: string | undefined,
-  ): Promise<void> => {
-    const set = (attributes: Attributes): Promise<void> =>
-      client.done(REQUEST.fsetstat, string(handle), encodeAttributes(attributes));
-    const owner = before ?? (user === undefined ? undefined : await users.find(user));
-    if (owner?.uid !== undefined && owner.gid !== undefined) {
-      await set({ uid: owner.uid, gid: owner.gid }).catch((error: unknown) => {
-        if (!(error instanceof Refusal && before !== undefined)) throw error;
-      });
-    }
-    if (before?.mode === undefined) return;
-    await set({ mode: before.mode & 0o7777 });
-    // The old content goes with the renaming: the new one has to be there after a power failure too.
-    if (client.extensions.has("fsync@openssh.com")) await client.extendedDone("fsync@openssh.com", string(handle));
   };
 
   const files: GuestFiles = { stat, list, makeDirectory, move, remove, read, write };
@@ -352,29 +227,6 @@ export function openFiles(runner: Runner): FilesRoom {
 
 function isProblem(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof Error && "code" in error && codes.includes(String(error.code));
-}
-
-/** Where a path that may be a link leads, through links that lead to nothing too. */
-async function placeOf(
-  client: Sftp,
-  path: string,
-  what: Doing,
-): Promise<{ readonly target: string; readonly attributes: Attributes | undefined }> {
-  let target = path;
-  for (let links = 0; links < LINKS_MAX; links += 1) {
-    let attributes: Attributes;
-    try {
-      attributes = await client.attributes(REQUEST.lstat, wirePath(target));
-    } catch (error) {
-      if (error instanceof Refusal && error.status === STATUS.noSuchFile) return { target, attributes: undefined };
-      throw error;
-    }
-    if (typeOf(attributes) !== "symlink") return { target, attributes };
-    const [link] = (await client.names(REQUEST.readlink, wirePath(target))) ?? [];
-    if (link === undefined) break;
-    target = link.name.startsWith("/") ? link.name : below(parentOf(target), link.name);
-  }
-  throw fileProblem(what, "E_NO_FILE", "its links lead round in a circle");
 }
 
 async function whole(client: Sftp, handle: Uint8Array, what: Doing): Promise<Uint8Array> {

@@ -9,7 +9,7 @@ import type { Channel as SshChannel, ChannelEnd } from "./connection.ts";
 import { type Link, lost } from "./link.ts";
 import { isPosixShell, lineFor, parseSaid, type Said, scriptOf } from "./plan.ts";
 import { terminalModes } from "./terminal.ts";
-import { treeScript } from "./tree.ts";
+import { treeWords } from "./tree.ts";
 import type { Channel, GuestAddress, GuestCommand, GuestExit, GuestProcess } from "./types.ts";
 import { string, u32 } from "./wire.ts";
 
@@ -108,7 +108,7 @@ export async function spawnIn(runner: Runner, command: GuestCommand, onOutput: O
     endInput: async () => session.end(),
     signal: async (name) => {
       if (over) return false;
-      const count = await evaluate(runner, treeScript({ signal: name, pid: said.pid, mark, leaderGone: left !== undefined }));
+      const count = await evaluate(runner, treeWords({ signal: name, pid: said.pid, mark, leaderGone: left !== undefined }));
       return Number(count.trim()) > 0;
     },
     resize: (columns, rows) => {
@@ -124,10 +124,10 @@ function askTerminal(session: SshChannel, command: GuestCommand): void {
   session.notify("pty-req", string(name), u32(columns), u32(rows), u32(0), u32(0), string(terminalModes));
 }
 
-/** A script of /bin/sh to its end: what it prints. @throws Problem E_GUEST_LOST, E_GUEST_UNREACHABLE, E_GUEST_REFUSED */
-export async function evaluate(runner: Runner, script: string): Promise<string> {
+/** A command to its end: what it prints. @throws Problem E_GUEST_LOST, E_GUEST_UNREACHABLE, E_GUEST_REFUSED */
+async function evaluate(runner: Runner, argv: GuestCommand["argv"]): Promise<string> {
   const chunks: Uint8Array[] = [];
-  const process = await spawnIn(runner, { argv: ["/bin/sh", "-c", script], cwd: "/" }, (chunk, channel) => {
+  const process = await spawnIn(runner, { argv, cwd: "/" }, (chunk, channel) => {
     if (channel === "stdout") chunks.push(chunk);
   });
   const exit = await process.exited;

@@ -67,6 +67,7 @@ export interface GuestResult {
 
 export type EntryKind = "file" | "directory" | "symlink" | "other";
 
+/** Bytes of a name that are no UTF-8 are shown as U+FFFD. */
 export interface GuestEntry {
   readonly name: string;
   readonly path: string;
@@ -76,15 +77,23 @@ export interface GuestEntry {
   readonly mode: number;
   readonly owner: string;
   readonly group: string;
+  /** Whole seconds. */
   readonly modifiedMs: number;
+  /** Where a link leads in the end; its text, where it leads nowhere. */
   readonly target: string | undefined;
 }
 
-/** @throws Problem E_NO_FILE, E_IS_DIRECTORY, E_NOT_DIRECTORY, E_FILE_EXISTS, E_FILE_DENIED, E_GUEST_FULL, E_GUEST_LOST */
+/**
+ * @throws Problem E_NO_FILE, E_IS_DIRECTORY, E_NOT_DIRECTORY, E_FILE_EXISTS, E_FILE_DENIED, E_GUEST_FULL, E_GUEST_LOST; E_BAD_PATH (exit 2) for
+ * what is no absolute path, E_FILE_FAILED where the guest does not say why, E_NO_USER
+ */
 export interface GuestFiles {
   /** Follows links: `kind` is the target's; `target` is set when the path itself is a link. */
   stat(path: string): Promise<GuestEntry>;
-  /** Without the directory itself, in the order of names. `depth` 1 is what lies directly in it. */
+  /**
+   * Without the directory itself, in the order of names, what is in a directory behind it. `depth` 1 is what lies directly in it. Links are
+   * seen as by `stat` and not entered.
+   */
   list(path: string, depth?: number): Promise<readonly GuestEntry[]>;
   /** With its parents. false: it was there. Owned by `user` where one is given. */
   makeDirectory(path: string, user?: string): Promise<boolean>;
@@ -92,7 +101,10 @@ export interface GuestFiles {
   move(from: string, to: string): Promise<GuestEntry>;
   /** A tree; nothing there is fine. */
   remove(path: string): Promise<void>;
-  /** Chunks in order, many requests under way at once. `range` in bytes, end not included. */
+  /**
+   * Chunks in order, many requests under way at once. `range` in bytes, end not included. `sizeBytes`: how many bytes come; fewer, when the
+   * file is cut meanwhile.
+   */
   read(
     path: string,
     range?: { readonly from: number; readonly to: number },
