@@ -8,7 +8,7 @@
  * `debian-12` is Debian as cloud images have it: systemd, cloud-init, udev, the agent of QEMU. `micro` has the same kernel and the same
  * Python, a tiny process 1 and one daemon, and is up in a third of the time. `interpreter` is `micro` with what draws a plot.
  */
-import { gate, poolGuest, slices, system, world } from "garth";
+import { gate, poolGuest, slice, slices, system, world } from "garth";
 
 /** What each of them has. */
 const common = [
@@ -80,12 +80,31 @@ const plots = slices(
   }),
 );
 
+/** What numpy's and scipy's packages bring to compile with, and nobody draws with. */
+const drawing = slice(plots.runtime.world, {
+  role: "runtime",
+  name: "interpreter-drawing",
+  prune: [
+    ...plots.runtime.prune,
+    "usr/lib/gcc",
+    "usr/lib/python3/dist-packages/**/tests",
+    "usr/lib/python3/dist-packages/pythran",
+    "usr/lib/x86_64-linux-gnu/**/*.a",
+    "usr/lib/x86_64-linux-gnu/lib?san.so*",
+    "usr/lib/x86_64-linux-gnu/libubsan.so*",
+    "usr/lib/x86_64-linux-gnu/perl",
+    "usr/share/locale",
+    "usr/share/perl",
+    "usr/share/unicode",
+  ],
+});
+
 export const interpreter = system({
   ...poolGuest({ init: "busybox" }),
   name: "interpreter",
   kernel: plots.kernel,
   bootloader: plots.boot,
-  base: [plots.runtime],
+  base: [drawing],
   disk,
 });
 
