@@ -21,12 +21,14 @@
 import type { StorePath } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Store } from "../store/index.ts";
+import type { HostSigner } from "./key.ts";
 import type { GateContext, GateRequest } from "./run.ts";
 import type { GateReport } from "./types.ts";
 import type { SignedVerdict } from "./verdict.ts";
 
 export { builtinNames, resolveGate } from "./builtin.ts";
 export { gate, type GateFields } from "./declare.ts";
+export type { HostSigner } from "./key.ts";
 export { gateDigest, gateText, parseGate } from "./parse.ts";
 export { renderReason } from "./reasons.ts";
 export { gateProblem, gateReceipt } from "./report.ts";
@@ -56,4 +58,14 @@ export async function readVerdict(
 ): Promise<SignedVerdict> {
   const { readVerdict: read } = await import("./verdict.ts");
   return read(host, store, path, options);
+}
+
+/**
+ * The key of this host, made when it is not there: what is signed with it was made or judged here.
+ *
+ * @throws Problem E_KEY_PERMISSIONS, E_KEY_TYPE, E_BAD_KEY (exit 2)
+ */
+export async function openHostSigner(host: Host, keyFile: string): Promise<HostSigner> {
+  const { hostSigner } = await import("./key.ts");
+  return hostSigner(host, keyFile);
 }

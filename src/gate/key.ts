@@ -1,8 +1,8 @@
 /**
  * The key of this host: ed25519 (RFC 8032) in PEM (PKCS #8), in a file of mode 0600 that is made when it is not there. It says
- * that a verdict was given here, and nothing else is signed with it.
+ * that a verdict was given here, or that a template was made here; whoever signs with it signs texts that nothing else can be taken for.
  */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomUUID } from "node:crypto";
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomUUID, sign, verify } from "node:crypto";
 import { dirname } from "node:path/posix";
 import { Problem, sha256 } from "../base/index.ts";
 import { type Host, isErrno } from "../host/index.ts";
@@ -32,6 +32,27 @@ export function loadHostKey(host: Host, keyFile: string): HostKey {
     throw bad("E_KEY_TYPE", keyFile, `is of the type ${privateKey.asymmetricKeyType}, not ed25519`);
   }
   return { privateKey, publicPem: publicPemOf(privateKey) };
+}
+
+/** What other rooms sign with: the key itself stays here. */
+export interface HostSigner {
+  readonly publicPem: string;
+  readonly publicKeySha256: string;
+  /** 64 bytes. */
+  sign(text: string): Uint8Array;
+  /** By this host's own key. */
+  verify(text: string, signature: Uint8Array): boolean;
+}
+
+/** @throws Problem as `loadHostKey` */
+export function hostSigner(host: Host, keyFile: string): HostSigner {
+  const { privateKey, publicPem } = loadHostKey(host, keyFile);
+  return {
+    publicPem,
+    publicKeySha256: keyFingerprint(publicPem),
+    sign: (text) => sign(null, Buffer.from(text), privateKey),
+    verify: (text, signature) => verify(null, Buffer.from(text), publicPem, signature),
+  };
 }
 
 /** What people compare: SHA-256 of the PEM text of the public key. */

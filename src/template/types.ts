@@ -1,7 +1,7 @@
 /**
  * What a template is: an image that may be cloned, what a machine made from it looks like, and the signature over both.
  */
-import type { StorePath } from "../base/index.ts";
+import type { Problem, StorePath } from "../base/index.ts";
 
 /** `<template>.conf`; shell syntax, parsed and never executed. */
 export interface Sidecar {
@@ -81,4 +81,46 @@ export interface Templates {
   verify(name: string, options?: { readonly signal?: AbortSignal }): Promise<Template>;
   /** @throws Problem E_NO_TEMPLATE */
   remove(name: string): void;
+}
+
+/** Of a declared system whose image passed its gate. */
+export interface TemplateBuild {
+  readonly name: string;
+  /** The closure. */
+  readonly system: StorePath;
+  readonly verdict: StorePath;
+  readonly sidecar: Sidecar;
+  readonly description: string;
+  /** Files, absolute or below /frx/store. For TPL_BOOT_MODE=direct, and only for it. */
+  readonly direct?: { readonly kernel: string; readonly initrd: string | undefined; readonly commandLine: string };
+  /** Default false: another template of the name is a Problem. */
+  readonly replace?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Of a disk that somebody else made: raw or qcow2. */
+export interface TemplateImport {
+  readonly name: string;
+  /** An absolute path, or a URL: http, https, file. */
+  readonly source: string;
+  /** Of the file as it comes. */
+  readonly sha256: string;
+  readonly sidecar: Sidecar;
+  readonly description: string;
+  readonly replace?: boolean;
+  readonly signal?: AbortSignal;
+  /** What is being done, a line for people. */
+  readonly onNote?: (text: string) => void;
+}
+
+export interface Made {
+  readonly template: Template;
+  readonly how: "made" | "unchanged";
+}
+
+export interface TemplateStore extends Templates {
+  build(request: TemplateBuild): Promise<Made>;
+  import(request: TemplateImport): Promise<Made>;
+  /** Those that `list` leaves out: their files cannot be understood. */
+  broken(): readonly { readonly name: string; readonly problem: Problem }[];
 }
