@@ -60,16 +60,16 @@ export async function openMux(host: Host, socketPath: string, name: string): Pro
   try {
     connection = await host.connect(socketPath, split);
   } catch (error) {
-    if (isErrno(error, "ENOENT", "ECONNREFUSED", "ENOTDIR")) return undefined;
+    if (isErrno(error, "ENOENT", "ECONNREFUSED", "ECONNRESET", "ENOTDIR")) return undefined;
     throw error;
   }
-  const broken = (what: string): Problem =>
+  const broken = (what: string, code: "E_GUEST_UNREACHABLE" | "E_GUEST_LOST" = "E_GUEST_UNREACHABLE"): Problem =>
     new Problem({
-      code: "E_GUEST_UNREACHABLE",
+      code,
       message: `asking the SSH connection of ${name} behind ${socketPath}: ${what}`,
       hint: "the process that holds it may be ended; a new one is started the next time",
     });
-  const closed = connection.closed.then(() => waiting?.reject(broken("it was closed")));
+  const closed = connection.closed.then(() => waiting?.reject(broken("it was closed", "E_GUEST_LOST")));
 
   /** What comes next; `send` goes out before. */
   const ask = async (send: Uint8Array): Promise<Uint8Array> => {

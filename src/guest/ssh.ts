@@ -200,9 +200,18 @@ export interface Master {
 }
 
 async function masterAt(host: Host, socket: string, name: string): Promise<{ master: Master; mux: Mux } | undefined> {
-  const mux = await openMux(host, socket, name);
-  if (mux === undefined) return undefined;
-  const pid = await mux.alive();
+  let mux: Mux | undefined;
+  let pid: number;
+  try {
+    mux = await openMux(host, socket, name);
+    if (mux === undefined) return undefined;
+    pid = await mux.alive();
+  } catch (error) {
+    mux?.close();
+    // It was on its way out: its machine is gone.
+    if (error instanceof Problem && error.code === "E_GUEST_LOST") return undefined;
+    throw error;
+  }
   const identity = host.identityOf(pid);
   if (identity !== undefined) return { master: { pid, identity, socket }, mux };
   mux.close();

@@ -106,6 +106,12 @@ def network(order, before):
             fcntl.ioctl(control, SIOCADDRT, route)
         except FileExistsError:
             pass
+    # Its link-local address was made of the MAC before.
+    again = "/proc/sys/net/ipv6/conf/%s/disable_ipv6" % name
+    if os.path.exists(again):
+        for value in ("1", "0"):
+            with open(again, "w") as file:
+                file.write(value)
     if os.path.isdir("/run/systemd/netif"):
         # It goes by the files from now on, also when the link comes and goes.
         subprocess.run(["networkctl", "reload"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
