@@ -6,7 +6,7 @@
  */
 import { Problem } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
-import { type Effective, effectiveSettings, type Settings } from "./settings.ts";
+import { type Effective, effectiveSettings, type OwnDefaults } from "./settings.ts";
 
 export type { Effective, Settings } from "./settings.ts";
 
@@ -14,7 +14,7 @@ export type { Effective, Settings } from "./settings.ts";
 export async function loadSettings(
   host: Host,
   file: string,
-  defaults: Settings,
+  defaults: OwnDefaults,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<Effective> {
   if (!host.files.exists(file)) return effectiveSettings({ defaults, file: undefined, fileName: file, env });

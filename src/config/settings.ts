@@ -15,7 +15,37 @@ export interface Settings {
   readonly repositoryKey: string;
   /** `garth gc` without options keeps what was used within so many milliseconds. */
   readonly gcOlderThanMs: number;
+  /** Where `garth daemon` listens: "127.0.0.1:3000". */
+  readonly gatewayListen: string;
+  /** Sandboxes are `<port>-<id>.<domain>`; "": clients are told none. */
+  readonly gatewayDomain: string;
+  /** Names of templates that clients ask for, and the pools that stand for them: "base=debian-12,code-interpreter-v1=debian-12". */
+  readonly gatewayAliases: string;
+  /** Holds keys beside those of `garth key`: `tenant:key:scope|scope[:max]` in each line. "": there is none. */
+  readonly gatewayKeysFile: string;
+  /** Sandboxes of a tenant at once: `acme=2,*=4`. */
+  readonly gatewayTenantLimits: string;
+  /** Name servers that machines of pools with a bridge may ask. */
+  readonly networkDns: readonly string[];
+  /** Private blocks that policies of such machines may open. */
+  readonly networkReachable: readonly string[];
 }
+
+type Value = string | number | boolean | readonly string[];
+
+/** What needs nothing of this machine to be known. */
+export const COMMON_DEFAULTS = {
+  gatewayListen: "127.0.0.1:3000",
+  gatewayDomain: "",
+  gatewayAliases: "",
+  gatewayKeysFile: "",
+  gatewayTenantLimits: "",
+  networkDns: [],
+  networkReachable: [],
+} as const satisfies Partial<Settings>;
+
+/** What the caller has to say. */
+export type OwnDefaults = Omit<Settings, keyof typeof COMMON_DEFAULTS>;
 
 export interface SettingDefinition {
   readonly name: keyof Settings;
@@ -24,7 +54,7 @@ export interface SettingDefinition {
   readonly variable: string;
   readonly expects: string;
   /** undefined when the text is not what is expected. */
-  readonly read: (value: unknown) => string | number | boolean | undefined;
+  readonly read: (value: unknown) => Value | undefined;
 }
 
 function wholeNumber(minimum: number): (value: unknown) => number | undefined {
@@ -41,6 +71,34 @@ function yesOrNo(value: unknown): boolean | undefined {
 
 function absolutePath(value: unknown): string | undefined {
   return typeof value === "string" && value.startsWith("/") ? value : undefined;
+}
+
+/** Items of a list in TOML, or separated by commas and blanks. */
+function words(value: unknown): readonly string[] | undefined {
+  const list: unknown = typeof value === "string" ? value.split(/[\s,]+/).filter((word) => word !== "") : value;
+  return Array.isArray(list) && list.every((word) => typeof word === "string" && word !== "") ? list : undefined;
+}
+
+function joined(value: unknown): string | undefined {
+  return words(value)?.join(",");
+}
+
+function domain(value: unknown): string | undefined {
+  return typeof value === "string" && /^(?:[A-Za-z0-9.-]+(?::\d{1,5})?)?$/.test(value) ? value : undefined;
+}
+
+function addressAndPort(value: unknown): string | undefined {
+  return typeof value === "string" && /^(?:\[[0-9A-Fa-f:.]+\]|[^:[\]\s]*):\d{1,5}$/.test(value) ? value : undefined;
+}
+
+const ADDRESS = "\\d{1,3}(?:\\.\\d{1,3}){3}";
+
+function listOf(pattern: string): (value: unknown) => readonly string[] | undefined {
+  const whole = new RegExp(`^${pattern}$`);
+  return (value) => {
+    const list = words(value);
+    return list?.every((word) => whole.test(word)) === true ? list : undefined;
+  };
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -67,6 +125,49 @@ export const SETTINGS: readonly SettingDefinition[] = [
     expects: "a whole number of days",
     read: days,
   },
+  {
+    name: "gatewayListen",
+    key: "gateway.listen",
+    variable: "GARTH_LISTEN",
+    expects: "ADDRESS:PORT",
+    read: addressAndPort,
+  },
+  { name: "gatewayDomain", key: "gateway.domain", variable: "GARTH_DOMAIN", expects: "a domain", read: domain },
+  {
+    name: "gatewayAliases",
+    key: "gateway.aliases",
+    variable: "GARTH_ALIASES",
+    expects: "NAME=POOL, several with commas",
+    read: (value) => (words(value)?.every((word) => /^[^=]+=[^=]+$/.test(word)) === true ? joined(value) : undefined),
+  },
+  {
+    name: "gatewayKeysFile",
+    key: "gateway.keys_file",
+    variable: "GARTH_KEYS_FILE",
+    expects: "an absolute path",
+    read: absolutePath,
+  },
+  {
+    name: "gatewayTenantLimits",
+    key: "gateway.tenant_limits",
+    variable: "GARTH_TENANT_LIMITS",
+    expects: "TENANT=NUMBER, several with commas",
+    read: joined,
+  },
+  {
+    name: "networkDns",
+    key: "network.dns",
+    variable: "GARTH_DNS",
+    expects: "addresses, several with commas",
+    read: listOf(ADDRESS),
+  },
+  {
+    name: "networkReachable",
+    key: "network.reachable",
+    variable: "GARTH_REACHABLE",
+    expects: "addresses or CIDR blocks, several with commas",
+    read: listOf(`${ADDRESS}(?:/\\d{1,2})?`),
+  },
 ];
 
 export interface Effective {
@@ -76,7 +177,7 @@ export interface Effective {
 }
 
 export interface Layers {
-  readonly defaults: Settings;
+  readonly defaults: OwnDefaults;
   /** The parsed file, or undefined when there is none. */
   readonly file: Readonly<Record<string, unknown>> | undefined;
   readonly fileName: string;
@@ -122,8 +223,20 @@ function flatten(file: Readonly<Record<string, unknown>>, fileName: string): Rea
 /** @throws Problem E_CONFIG_INVALID */
 export function effectiveSettings(layers: Layers): Effective {
   const flat = layers.file === undefined ? new Map<string, unknown>() : flatten(layers.file, layers.fileName);
-  let settings: Settings = layers.defaults;
-  const origins = { jobs: "default", keepGoing: "default", repositoryKey: "default", gcOlderThanMs: "default" };
+  let settings: Settings = { ...COMMON_DEFAULTS, ...layers.defaults };
+  const origins: Record<keyof Settings, string> = {
+    jobs: "default",
+    keepGoing: "default",
+    repositoryKey: "default",
+    gcOlderThanMs: "default",
+    gatewayListen: "default",
+    gatewayDomain: "default",
+    gatewayAliases: "default",
+    gatewayKeysFile: "default",
+    gatewayTenantLimits: "default",
+    networkDns: "default",
+    networkReachable: "default",
+  };
   for (const definition of SETTINGS) {
     const fromEnvironment = layers.env[definition.variable];
     const given = fromEnvironment ?? flat.get(definition.key);
