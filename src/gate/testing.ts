@@ -1,10 +1,15 @@
 /** Recorded consoles, played to the judge, and disks that print something and then do something. */
 import { readFileSync, writeFileSync } from "node:fs";
+import { sha256, type StorePath } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import { consoleReader, type Machine, type Machines, type MachineSpec, type StartOptions } from "../machine/index.ts";
 import { boot, bootDisk } from "../machine/testing.ts";
 import { type Decision, type Judge, openJudge } from "./judge.ts";
-import type { Gate } from "./types.ts";
+import { gate, gateDigest, gateText, resolveGate } from "./index.ts";
+import { loadHostKey } from "./key.ts";
+import type { Store } from "../store/index.ts";
+import type { Gate, Verdict } from "./types.ts";
+import { type VerdictFiles, writeVerdict } from "./verdict.ts";
 
 /** What a serial line carries: line feeds with their carriage returns. */
 export function recorded(name: string): string {
@@ -108,4 +113,35 @@ export function shellMachines(host: Host, first: string): Machines & { readonly 
     stopOf: none,
     sweep: async () => {},
   };
+}
+
+/** A verdict of an image that no machine booted, as a gate would have left it; signed with the key in `keyFile`. */
+export async function verdictOf(
+  { host, store, keyFile }: { readonly host: Host; readonly store: Store; readonly keyFile: string },
+  image: Verdict["image"],
+  verdict: "pass" | "fail" = "pass",
+): Promise<StorePath> {
+  const rules = resolveGate(gate({ extends: "linux" }), "linux");
+  const directory = host.files.makeTemporaryDirectory(`${store.temporaryDirectory}/verdict-`);
+  const machine = { accelerator: "tcg", acceleratorReason: "", memoryBytes: 1024 ** 3, cpus: 1, endDetail: "" } as const;
+  const contents: VerdictFiles = {
+    verdict: {
+      schema: 1,
+      name: "web",
+      verdict,
+      reasons: verdict === "pass" ? [] : [{ kind: "timed-out", state: "booting", timeoutMs: 1000 }],
+      image,
+      gate: { name: "gate", sha256: gateDigest(rules) },
+      machine: { system: "x86_64-linux", ...machine, end: "stopped" },
+      markers: [],
+      probes: [],
+      startedAt: "2026-01-01T00:00:00.000Z",
+      host: "x86_64-linux",
+    },
+    gateText: gateText(rules),
+    consoleLog: sha256(image.path),
+    commandLine: ["qemu"],
+  };
+  writeVerdict(host, directory, contents, loadHostKey(host, keyFile));
+  return (await store.add(directory, "verdict-web")).path;
 }
