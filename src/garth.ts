@@ -8,6 +8,7 @@ export const repository = repositoryOf<Buildable>;
 
 export { gate, type GateDeclaration, type GateFields } from "./gate/index.ts";
 export { poolGuest, sshd, system, type SystemDeclaration, type SystemOptions } from "./system/index.ts";
+export { type SidecarFields, template, type TemplateDeclaration, type TemplateFields } from "./template/index.ts";
 export {
   slice,
   type SliceDeclaration,

@@ -89,6 +89,7 @@ export const ROOMS: readonly Room[] = [
       "compose",
       "config",
       "gate",
+      "guest",
       "host",
       "image",
       "ledger",

@@ -5,10 +5,12 @@ import { localHost } from "../host/index.ts";
 import { type Ledger, openLedger } from "../ledger/index.ts";
 import { loadProject, type Project, resolveGoals } from "../project/index.ts";
 import type { Machines } from "../machine/index.ts";
+import type { Pools } from "../pool/index.ts";
 import { openReceipts, writeReceiptFile } from "../receipt/index.ts";
 import { openSandbox, type Sandbox } from "../sandbox/index.ts";
 import { openShip, SHIP_MIGRATION } from "../ship/index.ts";
 import { openStore, setAsideLedger, type Store, STORE_MIGRATION } from "../store/index.ts";
+import type { TemplateStore } from "../template/index.ts";
 import { placesFor } from "./places.ts";
 import type { Garth, OpenOptions } from "./types.ts";
 
@@ -27,6 +29,8 @@ export function openGarth(options: OpenOptions): Garth {
   let store: Store | undefined;
   let sandbox: Sandbox | undefined;
   let machines: Machines | undefined;
+  let templates: Promise<TemplateStore> | undefined;
+  let pools: Promise<Pools> | undefined;
 
   const openedLedger = (): Ledger => {
     if (ledger === undefined) {
@@ -52,6 +56,29 @@ export function openGarth(options: OpenOptions): Garth {
     return project;
   };
   const openedSandbox = (): Sandbox => (sandbox ??= openSandbox(host));
+
+  const hostKeyFile = `${places.keys}/host.pem`;
+  const openedTemplates = async (): Promise<TemplateStore> => {
+    const { openTemplates } = await import("../template/index.ts");
+    return await openTemplates({
+      host,
+      store: openedStore(),
+      directory: places.templates,
+      keyFile: hostKeyFile,
+      fetch: (source, signal) => garth.builder(() => undefined).fetch(source, signal),
+    });
+  };
+  const openedPools = async (): Promise<Pools> => {
+    const { openPools, POOL_MIGRATION } = await import("../pool/index.ts");
+    openedLedger().apply(POOL_MIGRATION);
+    return openPools({
+      host,
+      ledger: openedLedger(),
+      templates: await garth.templates(),
+      places: { pools: places.pools, runtime: places.runtime, acceleratorFile: `${places.state}/accelerator.json` },
+      now,
+    });
+  };
 
   const garth: Garth = {
     host,
@@ -84,16 +111,22 @@ export function openGarth(options: OpenOptions): Garth {
     },
     ship: (emit) => {
       const parts = { host, store: openedStore(), ledger: openedLedger(), receipts, repositories: places.repositories };
-      const { builder, machines } = garth;
-      const hostKeyFile = `${places.keys}/host.pem`;
-      return openShip({ ...parts, system, now, builder, loadProject: loadToBuild, machines, hostKeyFile }, emit);
+      const { builder, machines, templates, pools } = garth;
+      return openShip(
+        { ...parts, system, now, builder, loadProject: loadToBuild, machines, templates, pools, hostKeyFile },
+        emit,
+      );
     },
     machines: async () => {
       const { openMachines } = await import("../machine/index.ts");
       machines ??= openMachines(host, { directory: places.machines, acceleratorFile: `${places.state}/accelerator.json` });
       return machines;
     },
+    templates: () => (templates ??= openedTemplates()),
+    pools: () => (pools ??= openedPools()),
     image: () => import("../image/index.ts"),
+    guest: () => import("../guest/index.ts"),
+    template: () => import("../template/index.ts"),
     compose: () => import("../compose/index.ts"),
     gate: () => import("../gate/index.ts"),
     machine: () => import("../machine/index.ts"),
@@ -122,6 +155,7 @@ export function openGarth(options: OpenOptions): Garth {
       return setAsideLedger(host, places.ledger, now());
     },
     close: async () => {
+      await (await pools)?.close();
       for (const builder of builders) builder.close();
       // Its processes end while the disk is written.
       const ended = sandbox?.close();

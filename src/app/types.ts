@@ -11,7 +11,7 @@ import type { ReceiptFields, Receipts } from "../receipt/index.ts";
 import type { Sandbox } from "../sandbox/index.ts";
 import type { Ship } from "../ship/index.ts";
 import type { Store } from "../store/index.ts";
-import type { Templates } from "../template/index.ts";
+import type { TemplateStore } from "../template/index.ts";
 import type { Places } from "./places.ts";
 
 export interface OpenOptions {
@@ -44,8 +44,10 @@ export interface Garth {
   gate(): Promise<typeof import("../gate/index.ts")>;
   machine(): Promise<typeof import("../machine/index.ts")>;
   world(): Promise<typeof import("../world/index.ts")>;
+  guest(): Promise<typeof import("../guest/index.ts")>;
+  template(): Promise<typeof import("../template/index.ts")>;
   machines(): Promise<Machines>;
-  templates(): Promise<Templates>;
+  templates(): Promise<TemplateStore>;
   pools(): Promise<Pools>;
   builder(emit: Emit<BuildEvent>): Builder;
   ship(emit: Emit<BuildEvent>): Ship;

@@ -27,7 +27,11 @@ const LINE: readonly Command[] = [
       KEEP_GOING,
       KEEP_FAILED,
       KEY,
-      { name: "until", value: "STAGE", help: "the last stage: recipe, build, package, repository, world, system, image, gate" },
+      {
+        name: "until",
+        value: "STAGE",
+        help: "the last stage: recipe, build, package, repository, world, system, image, gate, template, pool",
+      },
       { name: "again", help: "run the gate again although it passed" },
       RECEIPT,
     ],

@@ -93,6 +93,7 @@ export function openLedger(file: string, migrations: readonly Migration[], optio
   };
 
   return {
+    apply: (migration) => guard(() => migrate(database, [migration], file)),
     statement,
     transaction,
     quickTransaction,

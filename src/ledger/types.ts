@@ -21,6 +21,8 @@ export interface Migration {
 }
 
 export interface Ledger {
+  /** Tables of a room that few commands need, made or brought up to date when it is opened. @throws Problem as `openLedger` */
+  apply(migration: Migration): void;
   /** Prepared once per text and kept. */
   statement(sql: string): Statement;
   /** BEGIN IMMEDIATE ... COMMIT; rolls back when `work` throws. Nested calls join the outer one. */

@@ -3,6 +3,7 @@ import { Problem } from "../base/index.ts";
 import type { PackageDeclaration, RepositoryDeclaration } from "../pkg/index.ts";
 import type { GateDeclaration } from "../gate/index.ts";
 import type { SystemDeclaration } from "../system/index.ts";
+import type { TemplateDeclaration } from "../template/index.ts";
 import type { SliceDeclaration, WorldDeclaration } from "../world/index.ts";
 import { type Buildable, describe, type Fetch, isBuildable, type WorldSource } from "../recipe/index.ts";
 import type { ProjectExport } from "./types.ts";
@@ -19,6 +20,7 @@ export function classify(file: string, name: string, value: unknown): ProjectExp
   if (isKind<SliceDeclaration>(value, "slice")) return { name, kind: "slice", value };
   if (isKind<SystemDeclaration>(value, "system")) return { name, kind: "system", value };
   if (isKind<GateDeclaration>(value, "gate")) return { name, kind: "gate", value };
+  if (isKind<TemplateDeclaration>(value, "template")) return { name, kind: "template", value };
   if (isSource(value)) return { name, kind: "source", value };
   return undefined;
 }

@@ -62,6 +62,8 @@ function buildablesIn(project: Project, found: ProjectExport): readonly Buildabl
       return found.value.packages.map((each) => each.source);
     case "system":
       return found.value.packages;
+    case "template":
+      return found.value.system.packages;
     case "gate":
     case "slice":
     case "world":

@@ -3,6 +3,7 @@ import type { PackageDeclaration, RepositoryDeclaration } from "../pkg/index.ts"
 import type { Buildable, Fetch, WorldSource } from "../recipe/index.ts";
 import type { GateDeclaration } from "../gate/index.ts";
 import type { SystemDeclaration } from "../system/index.ts";
+import type { TemplateDeclaration } from "../template/index.ts";
 import type { SliceDeclaration, WorldDeclaration } from "../world/index.ts";
 
 export type ProjectExport =
@@ -13,6 +14,7 @@ export type ProjectExport =
   | { readonly name: string; readonly kind: "slice"; readonly value: SliceDeclaration }
   | { readonly name: string; readonly kind: "system"; readonly value: SystemDeclaration }
   | { readonly name: string; readonly kind: "gate"; readonly value: GateDeclaration }
+  | { readonly name: string; readonly kind: "template"; readonly value: TemplateDeclaration }
   | { readonly name: string; readonly kind: "source"; readonly value: Fetch };
 
 export interface Project {

@@ -10,6 +10,7 @@ import type { PackageDeclaration, PackageDescription, RepositoryDeclaration } fr
 import { exportNamed, type Project, type ProjectExport } from "../project/index.ts";
 import type { Buildable } from "../recipe/index.ts";
 import { isOfProject, type SystemDeclaration } from "../system/index.ts";
+import type { TemplateDeclaration } from "../template/index.ts";
 
 /** Part of every key: raised when what a stage makes from the same input changes. */
 const PACKAGING = "package-1";
@@ -27,6 +28,7 @@ export interface Line {
     readonly declaration: SystemDeclaration;
     /** The one that names the system; undefined: the rules of its family. */
     readonly gate: GateDeclaration | undefined;
+    readonly template: TemplateDeclaration | undefined;
   }[];
 }
 
@@ -34,10 +36,13 @@ export interface Line {
 export function planLine(project: Project, only?: string): Line {
   const exported = [...project.exports.values()];
   const gates = exported.flatMap((each) => (each.kind === "gate" ? [each.value] : []));
+  const templates = exported.flatMap((each) => (each.kind === "template" ? [each.value] : []));
   const wanted = only === undefined ? exported : [systemNamed(project, only)];
   const systems = wanted.flatMap((each) => {
     if (each.kind !== "system") return [];
-    return [{ name: each.name, declaration: each.value, gate: gates.find(({ system }) => system === each.value) }];
+    const template = templates.find(({ system }) => system === each.value);
+    const gate = template?.gate ?? gates.find(({ system }) => system === each.value);
+    return [{ name: each.name, declaration: each.value, gate, template }];
   });
   const installed = systems.flatMap(({ declaration }) =>
     declaration.install.flatMap(({ repository }) => (isOfProject(repository) ? [repository] : [])),

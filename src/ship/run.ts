@@ -5,6 +5,7 @@ import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
 import type { Machines } from "../machine/index.ts";
 import { type Abi, abiString, describePackage, type PackageDeclaration, type RepositoryDeclaration } from "../pkg/index.ts";
+import type { Pools } from "../pool/index.ts";
 import { graphWithKeys, type Project } from "../project/index.ts";
 import type { ReceiptFields, Receipts } from "../receipt/index.ts";
 import { type Buildable, stepLabel } from "../recipe/index.ts";
@@ -24,6 +25,7 @@ import {
   verifyRepository,
 } from "../repository/index.ts";
 import type { Store } from "../store/index.ts";
+import type { TemplateStore } from "../template/index.ts";
 import { rootName } from "./roots.ts";
 import { type Line, type MadePackage, packageKey, planLine, repositoryKey } from "./plan.ts";
 import { noteResult, readAbi, readFields, readPackages, resultOf } from "./records.ts";
@@ -41,6 +43,8 @@ export interface ShipContext {
   readonly builder: (emit: Emit<BuildEvent>) => Builder;
   readonly loadProject: (file: string | undefined) => Promise<Project>;
   readonly machines: () => Promise<Machines>;
+  readonly templates: () => Promise<TemplateStore>;
+  readonly pools: () => Promise<Pools>;
   /** Of the key that signs verdicts. */
   readonly hostKeyFile: string;
 }
@@ -74,7 +78,7 @@ export async function ship(context: ShipContext, request: ShipRequest, emit: Emi
 
   const { project, line } = await stage("recipe", () => recipeStage(context, request));
   const shipping: Shipping = { context, request, project, line };
-  const reaches = (name: StageName): boolean => STAGES.indexOf(name) <= STAGES.indexOf(request.until ?? "gate");
+  const reaches = (name: StageName): boolean => STAGES.indexOf(name) <= STAGES.indexOf(request.until ?? "pool");
   const report = (final: ReceiptFields, systems: readonly ShippedSystem[] = []): ShipReport => ({
     project: project.file,
     stages,
@@ -113,7 +117,15 @@ export async function ship(context: ShipContext, request: ShipRequest, emit: Emi
     const image = reaches("image") ? await stage("image", () => imageStage(of, composed)) : undefined;
     final = image?.fields ?? final;
     if (image !== undefined && reaches("gate")) final = await stage("gate", () => gateStage(of, composed, image));
-    systems.push(shipped(system, composed, image, final["verdict_path"]));
+    const verdict = final["verdict_path"];
+    if (system.template !== undefined && verdict !== undefined && reaches("template")) {
+      const declared = system.template;
+      const { poolStage, templateStage } = await import("./pools.ts");
+      const template = await stage("template", () => templateStage(of, composed, declared, verdict));
+      final = template.fields;
+      if (reaches("pool")) final = await stage("pool", () => poolStage(of, template.template));
+    }
+    systems.push(shipped(system, composed, image, verdict, system.template?.name));
   }
   return report(final, systems);
 }

@@ -31,6 +31,7 @@ import type { ReceiptFields } from "../receipt/index.ts";
 import type { Buildable } from "../recipe/index.ts";
 import type { Trust } from "../repository/index.ts";
 import type { SystemDeclaration } from "../system/index.ts";
+import type { TemplateDeclaration } from "../template/index.ts";
 import type { SliceDeclaration } from "../world/index.ts";
 import type { Outcome, Shipping } from "./run.ts";
 import { noteResult, readFields, resultOf } from "./records.ts";
@@ -45,6 +46,7 @@ export interface NamedSystem {
   readonly name: string;
   readonly declaration: SystemDeclaration;
   readonly gate: GateDeclaration | undefined;
+  readonly template: TemplateDeclaration | undefined;
 }
 
 export interface Made {
@@ -162,7 +164,7 @@ export async function systemStage(
   };
 }
 
-function plain(value: unknown): ReturnType<typeof JSON.parse> {
+export function plain(value: unknown): ReturnType<typeof JSON.parse> {
   return JSON.parse(JSON.stringify(value));
 }
 
@@ -173,7 +175,7 @@ function holds(store: Shipping["context"]["store"], paths: readonly (string | un
   });
 }
 
-function storePathOf(text: string | undefined): StorePath | undefined {
+export function storePathOf(text: string | undefined): StorePath | undefined {
   return text !== undefined && isStorePath(text) ? text : undefined;
 }
 
@@ -350,12 +352,14 @@ export function shipped(
   made: SystemResult,
   image: ImageResult | undefined,
   verdict: string | undefined,
+  template: string | undefined,
 ): ShippedSystem {
   return {
     name: system.name,
     closure: made.composed.system,
     image: image === undefined ? undefined : { path: image.path, sha256: image.sha256 },
     verdict: storePathOf(verdict),
+    template,
     kernel: made.fields["kernel_file"] ?? "",
     initrd: made.fields["initrd_file"] === "" ? undefined : made.fields["initrd_file"],
     commandLine: made.fields["command_line"] ?? "",

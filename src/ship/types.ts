@@ -4,7 +4,18 @@ import type { ComposedSystem } from "../compose/index.ts";
 import type { GateEvent } from "../gate/index.ts";
 import type { ReceiptFields } from "../receipt/index.ts";
 
-export const STAGES = ["recipe", "build", "package", "repository", "world", "system", "image", "gate"] as const;
+export const STAGES = [
+  "recipe",
+  "build",
+  "package",
+  "repository",
+  "world",
+  "system",
+  "image",
+  "gate",
+  "template",
+  "pool",
+] as const;
 export type StageName = (typeof STAGES)[number];
 
 export interface StageReport {
@@ -51,6 +62,8 @@ export interface ShippedSystem {
   readonly closure: StorePath;
   readonly image: { readonly path: StorePath; readonly sha256: string } | undefined;
   readonly verdict: StorePath | undefined;
+  /** Its name, where the project declares one of the system. */
+  readonly template: string | undefined;
   /** For a machine without firmware. Logical paths. */
   readonly kernel: string;
   readonly initrd: string | undefined;

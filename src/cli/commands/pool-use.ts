@@ -1,7 +1,6 @@
 /** garth pool: what is done with one machine. */
 import { formatDuration, Problem } from "../../base/index.ts";
-import type { PoolEntry } from "../../pool/index.ts";
-import type { Context, Given, Handler } from "../command.ts";
+import type { Handler } from "../command.ts";
 import { table } from "../render/text.ts";
 import { openedPools } from "./pool.ts";
 
@@ -80,17 +79,6 @@ function lost(id: string): Problem {
   });
 }
 
-/** The words with which OpenSSH's own programs reach the machine, which go before the destination and behind the program. */
-async function sshOptions(context: Context, given: Given, entry: PoolEntry): Promise<readonly string[]> {
-  const pools = await openedPools(context, given);
-  const { address } = await pools.guest(entry.id);
-  return [
-    ...["-F", "none", "-i", address.keyFile, "-o", `Port=${address.port}`, "-o", `User=${address.user}`],
-    ...["-o", `HostKeyAlias=${address.name}`, "-o", `UserKnownHostsFile=${address.knownHostsFile}`],
-    ...["-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"],
-  ];
-}
-
 function shellWord(word: string): string {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
@@ -98,14 +86,12 @@ function shellWord(word: string): string {
 export const ssh: Handler = async (context, given) => {
   const pools = await openedPools(context, given);
   const [id = "", ...words] = given.arguments;
-  const entry = pools.entry(id);
-  const options = await sshOptions(context, given, entry);
+  const garth = await context.garth();
   const { address } = await pools.guest(id);
-  const argv = [...address.through, "ssh", ...options, address.address, ...words];
-  if (given.flag("print"))
-    return { data: { argv, options, destination: address.address }, text: () => argv.map(shellWord).join(" ") };
-  const { host } = await context.garth();
+  const { sshWords } = await garth.guest();
+  const argv = [...sshWords(address), ...words];
+  if (given.flag("print")) return { data: { argv }, text: () => argv.map(shellWord).join(" ") };
   const [program = "ssh", ...rest] = argv;
-  const { status } = await host.attach({ argv: [program, ...rest], doing: `opening a shell in ${id}` });
+  const { status } = await garth.host.attach({ argv: [program, ...rest], doing: `opening a shell in ${id}` });
   return { data: { machine: id, status }, text: () => "", exitAs: status ?? 1 };
 };

@@ -73,7 +73,18 @@ export function gateLine(event: GateEvent): string | undefined {
   }
 }
 
-const STAGE_NAMES: readonly StageName[] = ["recipe", "build", "package", "repository", "world", "system", "image", "gate"];
+const STAGE_NAMES: readonly StageName[] = [
+  "recipe",
+  "build",
+  "package",
+  "repository",
+  "world",
+  "system",
+  "image",
+  "gate",
+  "template",
+  "pool",
+];
 
 function stageNamed(text: string): StageName {
   const found = STAGE_NAMES.find((name) => name === text);
