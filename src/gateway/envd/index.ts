@@ -12,6 +12,7 @@ import type { Envd, Session } from "../types.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { serveFiles } from "./files.ts";
 import { FILESYSTEM_METHODS } from "./filesystem-service.ts";
+import { serveInterpreter } from "./interpreter.ts";
 import { PROCESS_METHODS } from "./process-service.ts";
 import { serveRpc } from "./rpc.ts";
 import { openState, type SessionState } from "./state.ts";
@@ -49,7 +50,7 @@ export function openEnvd(options: EnvdOptions = {}): Envd {
   return {
     connect: async (request, session) => await serveRpc(request, stateOf(session), METHODS),
     files: async (request, session) => await serveFiles(request, stateOf(session)),
-    interpreter: async () => new Response("?"),
+    interpreter: async (request, session) => await serveInterpreter(request, stateOf(session)),
     close: async () => {
       for (const state of states.values()) state.end(undefined);
       states.clear();

@@ -14,8 +14,8 @@ const HELD_BYTES = 256 * 1024;
 const QUEUE_MAX_BYTES = 16 * 1024 * 1024;
 
 export interface OutletOptions {
-  /** The last bytes of the answer. */
-  readonly last: (error: RpcError | undefined) => Uint8Array<ArrayBuffer>;
+  /** The last bytes of the answer. undefined: there is no way to say it, and the connection is cut. */
+  readonly last: (error: RpcError | undefined) => Uint8Array<ArrayBuffer> | undefined;
   readonly keepalive?: { readonly everyMs: number; readonly frame: () => Uint8Array<ArrayBuffer> };
   /** How long a client may leave a full queue unread. */
   readonly stallMs: number;
@@ -37,6 +37,7 @@ export function openOutlet(options: OutletOptions): Outlet {
   let queue: Uint8Array<ArrayBuffer>[] = [];
   let queuedBytes = 0;
   let state: "open" | "ending" | "closed" = "open";
+  let cut: Error | undefined;
   let reader: (() => void) | undefined;
   let room: PromiseWithResolvers<void> | undefined;
   let stall: ReturnType<typeof setTimeout> | undefined;
@@ -75,8 +76,11 @@ export function openOutlet(options: OutletOptions): Outlet {
 
   const end = (error?: RpcError) => {
     if (state !== "open") return;
-    push(options.last(error));
+    const last = options.last(error);
+    cut = last === undefined ? (error ?? new Error("cut")) : undefined;
+    // Before the reader is woken, who looks at it.
     state = "ending";
+    push(last ?? new Uint8Array());
     clearInterval(keepalive);
     freeRoom();
   };
@@ -105,7 +109,8 @@ export function openOutlet(options: OutletOptions): Outlet {
         if (chunk.byteLength > 0) controller.enqueue(chunk);
         freeRoom();
         if (state === "ending") {
-          controller.close();
+          if (cut === undefined) controller.close();
+          else controller.error(cut);
           finish("read");
         }
       },
