@@ -50,13 +50,12 @@ async function findRoot(editing: Editing): Promise<Root> {
   const found = withDisk(host, `${directory}/${image}`, (readAt, sizeBytes) =>
     partitionsOf(readAt, sizeBytes)
       .filter(({ isEsp }) => !isEsp)
-      .map(({ number, firstByte }) => ({ number, at: firstByte, ...fileSystemOf(readAt, firstByte) })),
+      .map(({ number, firstByte: at, sizeBytes: size }) => ({ number, at, size, ...fileSystemOf(readAt, at) })),
   );
   const roots: Root[] = [];
-  for (const { number, at, kind, needsRecovery } of found) {
+  for (const { number, at, size, kind, needsRecovery } of found) {
     if (kind !== "ext") continue;
-    // debugfs does not write where a journal has to be played first.
-    if (needsRecovery) await check(editing, at, ["-p"], CORRECTED);
+    if (needsRecovery) await playJournal(editing, at, size);
     const directories = await statAll(editing, at, ["/etc", "/usr"]);
     if (directories.size === 2) roots.push({ number, at });
   }
@@ -65,6 +64,61 @@ async function findRoot(editing: Editing): Promise<Root> {
   const listed = found.map(({ number, kind }) => `partition ${number}: ${kind}`);
   if (root !== undefined) throw noRoot(editing, `${roots.length} of its partitions could be its root`, listed);
   throw noRoot(editing, "none of its partitions is an ext4 file system with /etc and /usr", listed);
+}
+
+/**
+ * What a machine had written when it was switched off has to be in its place before anything else is. e2fsck opens a file system anew
+ * when it has played the journal, and then forgets where on the disk it lies: it is given a file of its own.
+ */
+async function playJournal(editing: Editing, at: number, sizeBytes: number): Promise<void> {
+  const { host, directory, image, name } = editing;
+  const part = `${directory}/part`;
+  await copyData(host, `${directory}/${image}`, at, part, 0, sizeBytes);
+  await host.run({
+    argv: ["e2fsck", "-p", "part"],
+    cwd: directory,
+    doing: `playing the journal in the image of the template ${name}`,
+    okStatuses: CORRECTED,
+    timeoutMs: CHECK_TIMEOUT_MS,
+  });
+  await copyData(host, part, 0, `${directory}/${image}`, at, sizeBytes);
+  host.files.unlink(part);
+}
+
+const COPY_BYTES = 4 << 20;
+
+/** What is no hole of the one file goes to the other, which is made when it is not there. */
+async function copyData(
+  { files }: Host,
+  from: string,
+  fromAt: number,
+  to: string,
+  toAt: number,
+  sizeBytes: number,
+): Promise<void> {
+  const isNew = !files.exists(to);
+  const source = files.open(from, "r");
+  const target = files.open(to, isNew ? "wx" : "r+");
+  const end = fromAt + sizeBytes;
+  const shift = toAt - fromAt;
+  try {
+    if (isNew) files.truncate(target, toAt + sizeBytes);
+    for (let run = files.nextData(source, fromAt, end); run !== undefined; run = files.nextData(source, run.to, end)) {
+      if (run.from >= end) break;
+      let at = run.from + files.copyRange(source, run.from, target, run.from + shift, run.to - run.from);
+      // Where the kernel does not.
+      while (at < run.to) {
+        const bytes = new Uint8Array(Math.min(COPY_BYTES, run.to - at));
+        const count = files.read(source, bytes, at);
+        if (count === 0) return;
+        await files.writeBeside(target, bytes.subarray(0, count), at + shift);
+        at += count;
+      }
+    }
+  } finally {
+    files.close(source);
+    files.close(target);
+  }
 }
 
 function noRoot({ name, directory, image }: Editing, why: string, details: readonly string[]): Problem {
