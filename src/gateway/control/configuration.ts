@@ -25,6 +25,8 @@ export interface GatewayConfiguration {
   readonly creatingMax: number;
   /** A checkout that takes longer is given up. */
   readonly createTimeoutMs: number;
+  /** Snapshots of a tenant that are shown; more get 403. */
+  readonly snapshotsPerTenantMax: number;
   /** Sandboxes that one fork makes. */
   readonly forkMax: number;
   /** Requests that wait for one sandbox's turn; more get 429. */
@@ -68,6 +70,7 @@ const DEFAULTS: GatewayConfiguration = {
   sandboxesMax: 1000,
   creatingMax: 64,
   createTimeoutMs: 180_000,
+  snapshotsPerTenantMax: 100,
   forkMax: 20,
   waitingMax: 64,
   bodyMaxBytes: 1024 * 1024,

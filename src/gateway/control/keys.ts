@@ -162,8 +162,9 @@ export function openKeyRing(ledger: Ledger, chosen: readonly ChosenKey[]): KeyRi
     },
     find: (key) => {
       const hash = hashOf(key);
+      let found: Caller | undefined;
       // Every one is compared, whichever it is.
-      const found = chosen.filter((one) => same(one.hash, hash)).at(0)?.caller;
+      for (const one of chosen) if (same(one.hash, hash)) found = one.caller;
       if (found !== undefined) return found;
       // By the digest: how long the index takes says nothing about the key.
       const row = ledger.statement("SELECT * FROM gateway_key WHERE hash = ?").get(hash);

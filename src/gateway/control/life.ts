@@ -83,12 +83,7 @@ export function pauseSandbox(control: Control, live: Live, why: Why): Promise<vo
     mustLive(live);
     const { id, entry, state, pool } = live.record;
     if (state === "paused") throw new Refusal(409, `sandbox ${id} is paused already`);
-    try {
-      await pools.pause(entry);
-    } catch (error) {
-      // It may have stopped all the same.
-      if (pools.held(id)?.state !== "paused") throw error;
-    }
+    await pools.pause(entry);
     const atMs = Math.trunc(now());
     registry.move(live, paused(live.record), { pausedAtMs: atMs });
     metrics.paused(pool);
@@ -101,13 +96,9 @@ export function resumeSandbox(control: Control, live: Live, timeoutMs: number | 
   const { pools, registry, metrics, events, now, random } = control;
   return live.queue.run(async () => {
     mustLive(live);
-    const { id, entry, state, pool } = live.record;
+    const { entry, state, pool } = live.record;
     if (state === "running") return false;
-    try {
-      await pools.resume(entry);
-    } catch (error) {
-      if (pools.held(id)?.state !== "in-use") throw error;
-    }
+    await pools.resume(entry);
     const atMs = Math.trunc(now());
     registry.move(live, resumed(live.record, atMs, timeoutMs), {
       pausedAtMs: undefined,

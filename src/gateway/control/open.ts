@@ -99,9 +99,11 @@ export function openGateway(options: GatewayOptions & { readonly forward?: Forwa
   /** A machine that died under its sandbox ends it at once, not at the next look. */
   const forgetPool = pools.onEvent((event) => {
     if (event.kind !== "entry") return;
-    const { holder, id, state, failure } = event.entry;
-    const live = holder === undefined ? undefined : registry.find(holder);
-    if (live?.record.entry !== id || (state !== "failed" && state !== "retiring")) return;
+    const { id, state, failure } = event.entry;
+    if (state !== "failed" && state !== "retiring") return;
+    // Not by its holder: what retires is nobody's any more.
+    const live = registry.all().find(({ record }) => record.entry === id);
+    if (live === undefined) return;
     const detail = failure ?? `its pool is ${state === "failed" ? "done with it" : "taking it away"}`;
     void endSandbox(control, live, { reason: "machine-lost", detail }).catch((error: unknown) =>
       onFault(`ending sandbox ${live.record.id}`, error),

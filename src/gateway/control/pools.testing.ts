@@ -217,7 +217,7 @@ export function fakePools({ pools: names = ["base"], guest = noGuest, now = Date
         const entry = entryOf(id);
         count += 1;
         const snapshot: MachineSnapshot = {
-          id: `snap${String(count).padStart(12, "0")}`,
+          id: `snap${count.toString(16).padStart(12, "0")}`,
           name: options.name,
           pool: entry.pool,
           holder: entry.holder ?? "",

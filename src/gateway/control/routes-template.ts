@@ -6,7 +6,7 @@ import { collectSnapshots } from "./life.ts";
 import { pageOf, pageQuery } from "./list.ts";
 import { Refusal } from "./refusal.ts";
 import { bodyOf, noContent, type Route, type RouteRequest, sandboxOf } from "./routes.ts";
-import { type SnapshotRecord, snapshotName } from "./snapshots.ts";
+import { isCalled, type SnapshotRecord, snapshotName } from "./snapshots.ts";
 import { snapshotBody } from "./wire.ts";
 
 const MIB = 1024 * 1024;
@@ -21,17 +21,20 @@ export function templateRoutes(control: Control): readonly Route[] {
   const snapshot = async (asked: RouteRequest): Promise<Response> => {
     const live = sandboxOf(control, asked);
     const { name } = await bodyOf(control, asked, snapshotBody);
+    const { tenant } = live.record;
+    const { snapshotsPerTenantMax } = configuration;
+    if (snapshots.list(tenant).length >= snapshotsPerTenantMax) {
+      throw new Refusal(403, `${tenant} has ${snapshotsPerTenantMax} snapshots, and no more`);
+    }
     const called = name === undefined || name === null ? undefined : snapshotName(name);
     return Response.json(snapshotDocument(await snapshotSandbox(control, live, called, "shown")), { status: 201 });
   };
 
   const listSnapshots = ({ query, caller }: RouteRequest): Response => {
     const [sandbox, name] = [query.get("sandboxID") || undefined, query.get("name") || undefined];
-    const called = name === undefined ? undefined : snapshotName(name);
-    const found = snapshots.list(caller.tenant).filter((one) => {
-      const named = called === undefined || one.id === called || one.name === called || `${one.tenant}/${one.name}` === called;
-      return named && (sandbox === undefined || one.sandbox === sandbox);
-    });
+    const found = snapshots
+      .list(caller.tenant)
+      .filter((one) => (name === undefined || isCalled(one, name)) && (sandbox === undefined || one.sandbox === sandbox));
     const { items, nextToken } = pageOf(found, ({ createdAtMs, id }) => ({ atMs: createdAtMs, id }), pageQuery(query));
     return Response.json(items.map(snapshotDocument), { headers: nextToken === undefined ? {} : { "x-next-token": nextToken } });
   };

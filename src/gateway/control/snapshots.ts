@@ -42,35 +42,37 @@ export interface Snapshots {
 
 const NAME = /^(?:[a-z0-9][a-z0-9_-]{0,62}\/)?[a-z0-9][a-z0-9._-]{0,62}(?::[a-z0-9][a-z0-9._-]{0,62})?$/i;
 
-/** `name`, `name:tag`, `team/name:tag`; the tag `default` is none. @throws Refusal 400 */
+/** What the pool calls them by. */
+const ID = /^snap[0-9a-f]{12}$/i;
+
+/** `name`, `name:tag`, `team/name:tag`; the tag `default` is none. Nobody's name is what another one's id may be. @throws Refusal 400 */
 export function snapshotName(text: string): string {
-  if (!NAME.test(text))
-    throw new Refusal(400, `name: ${JSON.stringify(text)} is not the name of a snapshot (letters, digits, . _ - and a :tag)`);
-  return text.replace(/:default$/i, "");
+  if (NAME.test(text) && !ID.test(text)) return text.replace(/:default$/i, "");
+  throw new Refusal(400, `name: ${JSON.stringify(text)} is not the name of a snapshot (letters, digits, . _ - and a :tag)`);
+}
+
+/** Whether the text is its id or its name, with or without its tenant. */
+export function isCalled({ id, tenant, name }: SnapshotRecord, text: string): boolean {
+  const plain = text.replace(/:default$/i, "");
+  return id === text || (name !== undefined && (name === plain || `${tenant}/${name}` === plain));
 }
 
 export function openSnapshots(ledger: Ledger, pools: Pools): Snapshots {
-  const recordOf = (row: Row): readonly SnapshotRecord[] => {
+  /** A snapshot that the pool has lost is none. */
+  const recordOf = (row: Row, poolOf: ReadonlyMap<string, string>): readonly SnapshotRecord[] => {
     const id = String(row["id"]);
-    const pool = pools.snapshots().find((snapshot) => snapshot.id === id)?.pool;
-    if (pool === undefined) return [];
-    const name = row["name"];
-    return [
-      {
-        id,
-        tenant: String(row["tenant"]),
-        sandbox: String(row["sandbox"]),
-        name: typeof name === "string" ? name : undefined,
-        createdAtMs: Number(row["created_at_ms"]),
-        pool,
-      },
-    ];
+    const pool = poolOf.get(id);
+    const name = typeof row["name"] === "string" ? row["name"] : undefined;
+    const [tenant, sandbox] = [String(row["tenant"]), String(row["sandbox"])];
+    return pool === undefined ? [] : [{ id, tenant, sandbox, name, createdAtMs: Number(row["created_at_ms"]), pool }];
   };
-  const list = (tenant: string): readonly SnapshotRecord[] =>
-    ledger
+  const list = (tenant: string): readonly SnapshotRecord[] => {
+    const poolOf = new Map(pools.snapshots().map(({ id, pool }) => [id, pool]));
+    return ledger
       .statement("SELECT * FROM gateway_snapshot WHERE tenant = ? AND hidden = 0 ORDER BY created_at_ms DESC, id DESC")
       .all(tenant)
-      .flatMap(recordOf);
+      .flatMap((row) => recordOf(row, poolOf));
+  };
   const held = new Map<string, number>();
   return {
     list,
@@ -92,10 +94,7 @@ export function openSnapshots(ledger: Ledger, pools: Pools): Snapshots {
     },
     find: (tenant, idOrName) => {
       const all = list(tenant);
-      const byId = all.find(({ id }) => id === idOrName);
-      if (byId !== undefined || !NAME.test(idOrName)) return byId;
-      const name = snapshotName(idOrName);
-      return all.find((one) => one.name === name || (one.name !== undefined && `${tenant}/${one.name}` === name));
+      return all.find(({ id }) => id === idOrName) ?? all.find((one) => isCalled(one, idOrName));
     },
     hide: (tenant, id) =>
       ledger.transaction(
