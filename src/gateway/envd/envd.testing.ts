@@ -3,8 +3,10 @@
  * data plane.
  */
 import { Sandbox as CodeSandbox } from "@e2b/code-interpreter";
+import * as z from "zod";
 import type { Guest } from "../../guest/index.ts";
 import type { Sandbox, Session } from "../types.ts";
+import { messageEnvelope } from "./envelope.ts";
 import { ENVD_VERSION, type EnvdOptions, openEnvd } from "./index.ts";
 
 const SANDBOX: Sandbox = {
@@ -36,6 +38,63 @@ export interface ServedEnvd {
   kill(reason?: unknown): void;
   sandbox(): Promise<CodeSandbox>;
   close(): Promise<void>;
+}
+
+/** One call whose answer is one document. */
+export async function callUnary(
+  { url }: ServedEnvd,
+  method: string,
+  message: object | string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<{ readonly status: number; readonly document: Record<string, unknown> }> {
+  const response = await fetch(`${url}/${method}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "connect-protocol-version": "1", ...headers },
+    body: typeof message === "string" ? message : JSON.stringify(message),
+  });
+  return { status: response.status, document: z.record(z.string(), z.unknown()).parse(await response.json()) };
+}
+
+export interface Envelope {
+  readonly flags: number;
+  readonly document: Record<string, unknown>;
+}
+
+/** A call whose answer is a stream, read by hand: what a client sees, envelope by envelope. */
+export async function callStream(
+  { url }: ServedEnvd,
+  method: string,
+  body: Uint8Array<ArrayBuffer> | object,
+  options: { readonly headers?: Readonly<Record<string, string>>; readonly signal?: AbortSignal } = {},
+): Promise<AsyncIterableIterator<Envelope>> {
+  const response = await fetch(`${url}/${method}`, {
+    method: "POST",
+    headers: { "content-type": "application/connect+json", "connect-protocol-version": "1", ...options.headers },
+    body: body instanceof Uint8Array ? body : messageEnvelope(body),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  });
+  if (response.status !== 200 || response.body === null) throw new Error(`${response.status}: ${await response.text()}`);
+  return envelopesOf(response.body);
+}
+
+async function* envelopesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Envelope, void> {
+  let kept = Buffer.alloc(0);
+  for await (const chunk of body) {
+    kept = Buffer.concat([kept, chunk]);
+    while (kept.byteLength >= 5 && kept.byteLength >= 5 + kept.readUInt32BE(1)) {
+      const end = 5 + kept.readUInt32BE(1);
+      const document = z.record(z.string(), z.unknown()).parse(JSON.parse(kept.subarray(5, end).toString()));
+      yield { flags: kept[0] ?? 0, document };
+      kept = kept.subarray(end);
+    }
+  }
+  if (kept.byteLength > 0) throw new Error("the stream ended in the middle of an envelope");
+}
+
+export async function allOf<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
 }
 
 export async function serveEnvd(guest: Guest, options: EnvdOptions = {}): Promise<ServedEnvd> {

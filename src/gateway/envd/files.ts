@@ -26,30 +26,40 @@ interface Uploaded {
   readonly path: string;
 }
 
-/** Pulled by the client; a file that became shorter meanwhile breaks the connection instead of ending it. */
+/** Pulled by the client. A file that became shorter meanwhile, or whose guest went, breaks the connection instead of ending it. */
 function streamOf(state: SessionState, chunks: AsyncIterable<Uint8Array>, expectedBytes: number): ReadableStream<Uint8Array> {
   const source = chunks[Symbol.asyncIterator]();
   const { ended } = state.session;
   let leftBytes = expectedBytes;
+  let over = false;
   let stop = () => {};
   const done = async () => {
+    over = true;
     ended.removeEventListener("abort", stop);
     await source.return?.();
   };
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
-        stop = () => controller.error(ended.reason);
+        stop = () => {
+          over = true;
+          // The runtime prints what a stream fails with, unless it is nothing.
+          controller.error();
+        };
         ended.addEventListener("abort", stop, { once: true });
       },
       async pull(controller) {
-        const next = await source.next();
+        const next = await source.next().catch(() => undefined);
+        if (over) return;
+        if (next === undefined || (next.done === true && leftBytes > 0)) {
+          controller.error();
+          await done();
+          return;
+        }
         if (next.done !== true) {
           const chunk = next.value.subarray(0, leftBytes);
           leftBytes -= chunk.byteLength;
           controller.enqueue(chunk);
-        } else if (leftBytes > 0) {
-          controller.error(new Error("the file became shorter while it was read"));
         }
         if (leftBytes === 0) {
           controller.close();

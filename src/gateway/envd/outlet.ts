@@ -37,7 +37,7 @@ export function openOutlet(options: OutletOptions): Outlet {
   let queue: Uint8Array<ArrayBuffer>[] = [];
   let queuedBytes = 0;
   let state: "open" | "ending" | "closed" = "open";
-  let cut: Error | undefined;
+  let cut = false;
   let reader: (() => void) | undefined;
   let room: PromiseWithResolvers<void> | undefined;
   let stall: ReturnType<typeof setTimeout> | undefined;
@@ -77,7 +77,7 @@ export function openOutlet(options: OutletOptions): Outlet {
   const end = (error?: RpcError) => {
     if (state !== "open") return;
     const last = options.last(error);
-    cut = last === undefined ? (error ?? new Error("cut")) : undefined;
+    cut = last === undefined;
     // Before the reader is woken, who looks at it.
     state = "ending";
     push(last ?? new Uint8Array());
@@ -109,8 +109,9 @@ export function openOutlet(options: OutletOptions): Outlet {
         if (chunk.byteLength > 0) controller.enqueue(chunk);
         freeRoom();
         if (state === "ending") {
-          if (cut === undefined) controller.close();
-          else controller.error(cut);
+          // The runtime prints what a stream fails with, unless it is nothing.
+          if (cut) controller.error();
+          else controller.close();
           finish("read");
         }
       },

@@ -38,6 +38,8 @@ interface Kept extends Entry {
   readonly outlets: Set<Outlet>;
   readonly tail: Tail;
   exit: GuestExit | undefined;
+  /** Its time is over, and it is being killed. */
+  expired: boolean;
 }
 
 export interface Processes extends Part {
@@ -134,6 +136,7 @@ export function openProcesses(state: SessionState): Processes {
 
   /** At the deadline: the whole tree goes, then whoever started it is told. */
   const expire = async (kept: Kept, outlet: Outlet) => {
+    kept.expired = true;
     kept.outlets.delete(outlet);
     const gone = Promise.withResolvers<void>();
     const stop = after(limits.killGraceMs, gone.resolve);
@@ -164,6 +167,7 @@ export function openProcesses(state: SessionState): Processes {
           outlets: new Set(),
           tail: openTail(limits.tailMaxBytes),
           exit: undefined,
+          expired: false,
         };
         // An id that the guest uses again is the new process's.
         ended.delete(fresh.pid);
@@ -187,12 +191,14 @@ export function openProcesses(state: SessionState): Processes {
     connect(selector, outlet) {
       const kept = select(selector, [running, ended]);
       outlet.send(messageEnvelope(startEvent(kept.pid)));
-      if (kept.exit === undefined) {
-        attach(kept, outlet);
-        return;
-      }
-      for (const { chunk, channel } of kept.tail.pieces) outlet.send(messageEnvelope(dataEvent(chunk, channel)));
-      sendEnd(outlet, kept.exit);
+      const replay = (exit: GuestExit) => {
+        for (const { chunk, channel } of kept.tail.pieces) outlet.send(messageEnvelope(dataEvent(chunk, channel)));
+        sendEnd(outlet, exit);
+      };
+      if (kept.exit !== undefined) replay(kept.exit);
+      // Its client, who counts as well, comes back before it is quite gone.
+      else if (kept.expired) void kept.process.exited.then(replay);
+      else attach(kept, outlet);
     },
     find: (selector) => select(selector, [running]),
     list: () => [...running.values()],
