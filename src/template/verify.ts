@@ -17,6 +17,7 @@ import {
   templateOf,
   type TemplateTexts,
 } from "./files.ts";
+import { parseManifest } from "./manifest.ts";
 import type { Template } from "./types.ts";
 
 type LargeFile = "image" | "kernel" | "initrd";
@@ -41,20 +42,20 @@ export async function verifyTemplate(context: VerifyContext, name: string, signa
   if (texts === undefined) return undefined;
   const signer = await openHostSigner(host, keyFile);
   checkSignature(directory, name, texts, signer);
-  const template = templateOf(directory, name, texts);
-  const { manifest, direct } = template;
+  const manifest = parseManifest(texts.manifest);
+  if (manifest === undefined) throw forged(directory, name, "its manifest is no manifest");
   if (manifest.name !== name) throw forged(directory, name, `its manifest is that of ${manifest.name}`);
   const differs = (which: TemplateFile, why = "was changed") =>
     forged(directory, name, `${templateFile("", name, which).slice(1)} ${why}`);
   if (sha256(texts.sidecar) !== manifest.sidecarSha256) throw differs("sidecar");
   if (sha256(texts.description) !== manifest.descriptionSha256) throw differs("description");
+  const template = templateOf(directory, name, texts);
 
   const wanted: readonly (readonly [LargeFile, string])[] = [
     ["image", manifest.image.sha256],
     ...(manifest.direct === undefined ? [] : [["kernel", manifest.direct.kernelSha256] as const]),
     ...(manifest.direct?.initrdSha256 === undefined ? [] : [["initrd", manifest.direct.initrdSha256] as const]),
   ];
-  if (direct === undefined && template.sidecar.bootMode === "direct") throw differs("kernel", "is missing");
   const before = readChecked(context, name, signer);
   const now: Partial<Record<LargeFile, Read>> = {};
   for (const [which, digest] of wanted) {
