@@ -5,7 +5,7 @@
  * half of `auditFileBytes` it becomes `audit.jsonl.1`, and a new one begins. Neither keys nor queries (signatures) are written down.
  */
 import { z } from "zod";
-import { type Files, isErrno } from "../../host/index.ts";
+import type { Files } from "../../host/index.ts";
 import { Refusal } from "./refusal.ts";
 
 const LIMIT_DEFAULT = 50;
@@ -120,7 +120,6 @@ export function openAudit({ files, file, auditMax, auditFileBytes, onFault }: Au
       sizeBytes += Buffer.byteLength(line);
       unfinished = false;
     } catch (error) {
-      if (!isErrno(error, "ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "ENOENT", "EFBIG")) throw error;
       onFault(error);
     }
   };

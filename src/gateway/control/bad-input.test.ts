@@ -249,12 +249,26 @@ describe("a client that goes away", () => {
     const over = pools.ended("checkout");
     controller.abort();
     expect(await gone).toBe("gone");
-    held.release();
     await over;
     // The answer that nobody reads is the end of it.
     while ((await audited()).length === 0) await Promise.resolve();
     expect(await audited()).toMatchObject([{ status: 499, path: "/v2/sandboxes" }]);
     expect([pools.list(), (await (await place.call("GET", "/v2/sandboxes")).json()) as unknown]).toEqual([[], []]);
+    expect(place.ledger.statement("SELECT count(*) AS n FROM gateway_sandbox").get()).toEqual({ n: 0 });
+  });
+
+  test("while a machine is coming that does not stop coming gives it back", async () => {
+    const { pools, gateway } = place;
+    const held = pools.hold("checkout", "deaf");
+    const controller = new AbortController();
+    const headers = { "X-API-KEY": place.apiKey };
+    const init = { method: "POST", headers, body: '{"templateID":"base"}', signal: controller.signal };
+    const answer = gateway.handle(new Request(`${place.url}/v2/sandboxes`, init));
+    await held.reached;
+    controller.abort();
+    held.release();
+    expect((await answer).status).toBe(499);
+    expect([pools.calls.map((call) => call.split(" ")[0]), pools.list()]).toEqual([["checkout", "return"], []]);
     expect(place.ledger.statement("SELECT count(*) AS n FROM gateway_sandbox").get()).toEqual({ n: 0 });
   });
 

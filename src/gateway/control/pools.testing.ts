@@ -11,8 +11,8 @@ export type PoolCall = "checkout" | "return" | "pause" | "resume" | "snapshot" |
 export interface FakePools extends Pools {
   /** What was asked, in order: "checkout base", "pause base-1". */
   readonly calls: readonly string[];
-  /** The next such call waits until it is let go on. Settles when it waits. */
-  hold(call: PoolCall): { readonly reached: Promise<void>; release(): void };
+  /** The next such call waits until it is let go on, or its signal says so (`deaf`: it does not listen). Settles when it waits. */
+  hold(call: PoolCall, deaf?: "deaf"): { readonly reached: Promise<void>; release(): void };
   /** The next such call fails. */
   fail(call: PoolCall, error: Error): void;
   /** Settles when such a call has ended, one way or the other. */
@@ -77,6 +77,13 @@ function noGuest(entry: PoolEntry): Promise<Guest> {
   });
 }
 
+function abortOf(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
 /** The interface of the pools, their states and their refusals; nothing is started. */
 export function fakePools({ pools: names = ["base"], guest = noGuest, now = Date.now }: FakePoolsOptions = {}): FakePools {
   const entries = new Map<string, PoolEntry>();
@@ -84,7 +91,7 @@ export function fakePools({ pools: names = ["base"], guest = noGuest, now = Date
   const snapshots = new Map<string, MachineSnapshot>();
   const listeners = new Set<(event: PoolEvent) => void>();
   const calls: string[] = [];
-  const holds = new Map<PoolCall, { reached: () => void; released: Promise<void> }[]>();
+  const holds = new Map<PoolCall, { reached: () => void; released: Promise<void>; deaf: boolean }[]>();
   const failures = new Map<PoolCall, Error[]>();
   const endings = new Map<PoolCall, (() => void)[]>();
   let count = 0;
@@ -100,13 +107,14 @@ export function fakePools({ pools: names = ["base"], guest = noGuest, now = Date
     for (const listener of listeners) listener({ kind: "entry", entry: changed });
     return changed;
   };
-  const call = async <T>(name: PoolCall, subject: string, work: () => T | Promise<T>): Promise<T> => {
+  const call = async <T>(name: PoolCall, subject: string, work: () => T | Promise<T>, signal?: AbortSignal): Promise<T> => {
     calls.push(`${name} ${subject}`);
     try {
       const held = holds.get(name)?.shift();
       if (held !== undefined) {
         held.reached();
-        await held.released;
+        await (signal === undefined || held.deaf ? held.released : Promise.race([held.released, abortOf(signal)]));
+        if (!held.deaf) signal?.throwIfAborted();
       }
       const failure = failures.get(name)?.shift();
       if (failure !== undefined) throw failure;
@@ -127,10 +135,13 @@ export function fakePools({ pools: names = ["base"], guest = noGuest, now = Date
   const fake: FakePools = {
     calls,
     tier: "hot",
-    hold: (name) => {
+    hold: (name, deaf) => {
       const reached = Promise.withResolvers<void>();
       const released = Promise.withResolvers<void>();
-      holds.set(name, [...(holds.get(name) ?? []), { reached: reached.resolve, released: released.promise }]);
+      holds.set(name, [
+        ...(holds.get(name) ?? []),
+        { reached: reached.resolve, released: released.promise, deaf: deaf === "deaf" },
+      ]);
       return { reached: reached.promise, release: released.resolve };
     },
     fail: (name, error) => {
@@ -152,36 +163,40 @@ export function fakePools({ pools: names = ["base"], guest = noGuest, now = Date
     pool: known,
     warm: (pool) => Promise.resolve({ pool, available: 0, made: 0, failed: 0, durationMs: 0 }),
     checkout: (pool, request) =>
-      call("checkout", pool, (): Checkout => {
-        request.signal?.throwIfAborted();
-        const { snapshot } = request;
-        if (snapshot !== undefined && !snapshots.has(snapshot)) {
-          throw new Problem({ code: "E_NO_SNAPSHOT", message: `there is no snapshot ${snapshot}`, exit: 2 });
-        }
-        count += 1;
-        const record = known(pool);
-        const entry = put({
-          id: `${pool}-${count}`,
-          pool,
-          template: record.template,
-          generation: 1,
-          state: "in-use",
-          sinceMs: now(),
-          createdAtMs: now(),
-          address: `10.77.0.${49 + (count % 200)}`,
-          mac: "52:54:00:00:00:01",
-          ssh: { address: "127.0.0.1", port: 1 },
-          pid: 1,
-          directory: "/none",
-          holder: request.holder,
-          from: snapshot === undefined ? "boot" : "snapshot",
-          memoryBytes: record.memoryBytes ?? 0,
-          cpus: record.cpus ?? 1,
-          policy: request.policy ?? record.policy,
-          failure: undefined,
-        });
-        return { entry, how: fake.tier, miss: fake.tier === "cold", durationMs: 1 };
-      }),
+      call(
+        "checkout",
+        pool,
+        (): Checkout => {
+          const { snapshot } = request;
+          if (snapshot !== undefined && !snapshots.has(snapshot)) {
+            throw new Problem({ code: "E_NO_SNAPSHOT", message: `there is no snapshot ${snapshot}`, exit: 2 });
+          }
+          count += 1;
+          const record = known(pool);
+          const entry = put({
+            id: `${pool}-${count}`,
+            pool,
+            template: record.template,
+            generation: 1,
+            state: "in-use",
+            sinceMs: now(),
+            createdAtMs: now(),
+            address: `10.77.0.${49 + (count % 200)}`,
+            mac: "52:54:00:00:00:01",
+            ssh: { address: "127.0.0.1", port: 1 },
+            pid: 1,
+            directory: "/none",
+            holder: request.holder,
+            from: snapshot === undefined ? "boot" : "snapshot",
+            memoryBytes: record.memoryBytes ?? 0,
+            cpus: record.cpus ?? 1,
+            policy: request.policy ?? record.policy,
+            failure: undefined,
+          });
+          return { entry, how: fake.tier, miss: fake.tier === "cold", durationMs: 1 };
+        },
+        request.signal,
+      ),
     return: (id) =>
       call("return", id, () => {
         put({ ...entryOf(id), state: "retiring" });
