@@ -7,6 +7,9 @@
  *
  * Each side may send what the other has room for (its window). Output is credited when whoever it was handed to has taken it, so a slow
  * reader slows the process and not this memory.
+ *
+ * A master keeps what it knows of a channel that was refused, and dies of it when its client goes (OpenSSH 9.2 to 10.0: "chan_send_close2: no
+ * remote_id"). So nobody is to ask for more sessions than there are, and a connection is not closed while one is being opened.
  */
 import { type Host } from "../host/index.ts";
 import { openMux, type Proxy } from "./mux.ts";
@@ -28,6 +31,8 @@ const STDERR = 1;
 
 const WINDOW_BYTES = 2 * 1024 ** 2;
 const PACKET_BYTES = 32 * 1024;
+/** For what is being opened when the connection is closed: a guest that is stopped does not answer. */
+const CLOSE_LIMIT_MS = 5_000;
 
 export type Stream = "stdout" | "stderr";
 
@@ -64,6 +69,7 @@ export interface Connection {
   /** How many are open or being opened. */
   readonly sessions: number;
   readonly isOpen: boolean;
+  /** Now, or when what is being opened is open. */
   close(): void;
   readonly closed: Promise<void>;
 }
@@ -114,7 +120,14 @@ export async function openConnection(host: Host, socketPath: string, name: strin
       proxy.send(u8(CHANNEL_OPEN), string("session"), u32(id), u32(WINDOW_BYTES), u32(PACKET_BYTES));
       return (await channel.opened.promise) ? channelOf(proxy, channel) : undefined;
     },
-    close: () => proxy.close(),
+    close: () => {
+      const opening = [...channels.values()].map(({ opened }) => opened.promise);
+      const timer = setTimeout(() => proxy.close(), CLOSE_LIMIT_MS);
+      void Promise.all(opening).then(() => {
+        clearTimeout(timer);
+        proxy.close();
+      });
+    },
     closed,
   };
 }

@@ -9,18 +9,10 @@ import { Names } from "./names.ts";
 import { type Runner } from "./process.ts";
 import { runIn } from "./run.ts";
 import { openSftp, Refusal, type Sftp } from "./sftp.ts";
-import {
-  encodeAttributes,
-  type NameEntry,
-  OPEN,
-  path as wirePath,
-  REQUEST,
-  STATUS,
-  typeOf,
-} from "./sftp-wire.ts";
+import { encodeAttributes, type NameEntry, OPEN, path as wirePath, REQUEST, STATUS, typeOf } from "./sftp-wire.ts";
 import { readRange } from "./transfer.ts";
 import type { GuestEntry, GuestFiles } from "./types.ts";
-import { upload } from "./upload.ts";
+import { temporaryName, upload } from "./upload.ts";
 import { type Users, usersOf } from "./users.ts";
 import { string, u32 } from "./wire.ts";
 
@@ -30,6 +22,9 @@ const DIRECTORIES_MAX = 16;
 const UNSIZED_MAX_BYTES = 64 * 1024 ** 2;
 /** Files up to it are read before their size is said, which is then what was there: /sys says 4096 of everything. */
 const SMALL_BYTES = 64 * 1024;
+
+/** Whole beside its place before what is there is touched, as with a file that is written. */
+const MOVE_BY_COPY = 'cp -pRP -- "$1" "$2" && mv -f -- "$2" "$3" && rm -rf -- "$1" || { rm -rf -- "$2"; exit 1; }';
 
 export interface FilesRoom {
   readonly files: GuestFiles;
@@ -143,13 +138,15 @@ export function openFiles(runner: Runner): FilesRoom {
     try {
       await rename(client, from, to);
     } catch (error) {
-      if (!(error instanceof Refusal) || error.status !== STATUS.failure) throw await problemOfRefusal(client, what, error);
+      if (!(error instanceof Refusal)) throw error;
       const there = await kindAt(client, to);
       const target = { ...what, verb: `moving ${from} to`, path: to };
       if (there === "directory") throw fileProblem(target, kind === "directory" ? "E_FILE_EXISTS" : "E_IS_DIRECTORY");
       if (there !== undefined && kind === "directory") throw fileProblem(target, "E_NOT_DIRECTORY");
+      if (error.status !== STATUS.failure) throw await problemOfRefusal(client, what, error);
       // Another file system, most likely.
-      await command(["mv", "-f", "--", from, to], what);
+      const beside = below(parentOf(to), temporaryName(there === undefined ? "made" : "replaced"));
+      await command(["/bin/sh", "-c", MOVE_BY_COPY, "move", from, beside, to], what);
     }
     return await stat(to);
   };

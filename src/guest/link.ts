@@ -1,18 +1,21 @@
 /**
- * Sessions in one guest over as many connections as it takes. A server lets ten be open over one (MaxSessions of sshd); when those are taken
- * the next connection is opened beside the first, with a socket and a master of its own, and kept.
+ * Sessions in one guest over as many connections as it takes. A server lets ten be open over one (MaxSessions of sshd); when eight are taken
+ * the next connection is opened beside the first, with a socket and a master of its own, and kept. Two are left for others who use the same
+ * master: being refused is what a connection does not get over well (see `connection.ts`). It happens where MaxSessions is less than
+ * that, or others take more: then there are fewer from then on.
  *
  *     closed ──open──► open ──the master ended──► closed (opened again by whoever needs it next)
  *        └──────────────┴──────end──────► ended
  */
-import { Problem } from "../base/index.ts";
+import { formatDuration, Problem } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import { type Channel, type ChannelHandlers, type Connection, openConnection } from "./connection.ts";
-import { ensureMaster, socketOf, type StartOptions } from "./ssh.ts";
+import { ensureMaster, socketOf, type StartOptions, unreachable } from "./ssh.ts";
 import type { GuestAddress } from "./types.ts";
 
-/** With the ten sessions of an sshd nobody configured: 160 at once. */
-const CONNECTIONS_MAX = 16;
+const SESSIONS_MAX = 8;
+/** 160 sessions at once. */
+const CONNECTIONS_MAX = 20;
 
 export interface Link {
   /** Opens the first connection, or finds it open. @throws Problem E_GUEST_UNREACHABLE, E_GUEST_LOST after `end`; the signal's reason */
@@ -23,14 +26,20 @@ export interface Link {
   end(): void;
 }
 
+interface Opening {
+  readonly connection: Promise<Connection>;
+  waiting: number;
+  /** Ends it as long as it is not open. */
+  gone: AbortController | undefined;
+}
+
 interface Slot {
-  connection: Promise<Connection> | undefined;
-  /** How many sessions were open when the server refused another. */
-  capacity: number;
+  opening: Opening | undefined;
 }
 
 export function linkTo(host: Host, address: GuestAddress): Link {
-  const slots: Slot[] = Array.from({ length: CONNECTIONS_MAX }, () => ({ connection: undefined, capacity: Infinity }));
+  const slots: Slot[] = Array.from({ length: CONNECTIONS_MAX }, () => ({ opening: undefined }));
+  let capacity = SESSIONS_MAX;
   let ended = false;
   const assertOpen = (): void => {
     if (ended) {
@@ -42,9 +51,9 @@ export function linkTo(host: Host, address: GuestAddress): Link {
     }
   };
 
-  const establish = async (slot: Slot, number: number, options: StartOptions): Promise<Connection> => {
+  const establish = async (slot: Slot, number: number, signal: AbortSignal): Promise<Connection> => {
     const socket = socketOf(address, number);
-    await ensureMaster(host, address, socket, options);
+    await ensureMaster(host, address, socket, { signal });
     const connection = await openConnection(host, socket, address.name);
     if (connection === undefined) {
       throw new Problem({
@@ -53,25 +62,50 @@ export function linkTo(host: Host, address: GuestAddress): Link {
         hint: "the machine's console says whether its SSH server runs",
       });
     }
-    if (ended) {
+    if (ended || signal.aborted) {
       connection.close();
       assertOpen();
+      signal.throwIfAborted();
     }
-    slot.capacity = Infinity;
-    void connection.closed.then(() => (slot.connection = undefined));
+    void connection.closed.then(() => (slot.opening = undefined));
     return connection;
   };
 
-  const connectionOf = async (slot: Slot, number: number, options: StartOptions = {}): Promise<Connection> => {
+  const begin = (slot: Slot, number: number): Opening => {
+    const gone = new AbortController();
+    const opening: Opening = { connection: establish(slot, number, gone.signal), waiting: 0, gone };
+    slot.opening = opening;
+    opening.connection.then(
+      () => (opening.gone = undefined),
+      () => {
+        if (slot.opening === opening) slot.opening = undefined;
+      },
+    );
+    return opening;
+  };
+
+  /** Everybody waits for one opening with patience of his own; it ends when nobody waits any more. */
+  const connectionOf = async (slot: Slot, number: number, { timeoutMs, signal }: StartOptions = {}): Promise<Connection> => {
     assertOpen();
-    if (slot.connection === undefined) {
-      const opening = establish(slot, number, options);
-      slot.connection = opening;
-      opening.catch(() => {
-        if (slot.connection === opening) slot.connection = undefined;
-      });
+    signal?.throwIfAborted();
+    const opening = slot.opening ?? begin(slot, number);
+    const left = Promise.withResolvers<never>();
+    const leave = (): void => left.reject(signal?.reason);
+    signal?.addEventListener("abort", leave, { once: true });
+    const late = (): void => left.reject(unreachable(address, `no answer in ${formatDuration(timeoutMs ?? 0)}`));
+    const timer = timeoutMs === undefined ? undefined : setTimeout(late, timeoutMs);
+    opening.waiting += 1;
+    try {
+      return await Promise.race([opening.connection, left.promise]);
+    } finally {
+      opening.waiting -= 1;
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", leave);
+      if (opening.waiting === 0 && opening.gone !== undefined && slot.opening === opening) {
+        slot.opening = undefined;
+        opening.gone.abort(new Error("nobody waits for it"));
+      }
     }
-    return await slot.connection;
   };
 
   return {
@@ -82,12 +116,11 @@ export function linkTo(host: Host, address: GuestAddress): Link {
     session: async (handlers) => {
       for (const [index, slot] of slots.entries()) {
         const connection = await connectionOf(slot, index + 1);
-        if (connection.sessions >= slot.capacity) continue;
+        if (connection.sessions >= capacity) continue;
         const channel = await connection.open(handlers);
         if (channel !== undefined) return channel;
         if (!connection.isOpen) throw lost(address);
-        // Its own sessions were all that it had; those of other processes count too, so that one given back here is tried again.
-        slot.capacity = Math.max(connection.sessions, 1);
+        capacity = Math.max(1, Math.min(capacity, connection.sessions));
       }
       throw new Problem({
         code: "E_GUEST_FULL",
@@ -98,11 +131,12 @@ export function linkTo(host: Host, address: GuestAddress): Link {
     end: () => {
       ended = true;
       for (const slot of slots) {
-        slot.connection?.then(
+        slot.opening?.connection.then(
           (connection) => connection.close(),
           () => undefined,
         );
-        slot.connection = undefined;
+        slot.opening?.gone?.abort(new Error("ended"));
+        slot.opening = undefined;
       }
     },
   };

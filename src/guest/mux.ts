@@ -41,7 +41,7 @@ export interface Mux {
   readonly closed: Promise<void>;
 }
 
-/** undefined: no master listens there (no socket, or one that a dead master left). @throws Problem E_GUEST_UNREACHABLE where one does not answer */
+/** undefined: no master listens there, or one that is about to end. @throws Problem E_GUEST_UNREACHABLE where one does not answer */
 export async function openMux(host: Host, socketPath: string, name: string): Promise<Mux | undefined> {
   let onFrame: (packet: Uint8Array) => void = () => undefined;
   let waiting: PromiseWithResolvers<Uint8Array> | undefined;
@@ -96,7 +96,14 @@ export async function openMux(host: Host, socketPath: string, name: string): Pro
   };
 
   // Both greet; neither waits for the other.
-  const hello = readerOf(await ask(frame(u32(HELLO), u32(VERSION))));
+  let hello: ReturnType<typeof readerOf>;
+  try {
+    hello = readerOf(await ask(frame(u32(HELLO), u32(VERSION))));
+  } catch (error) {
+    // It was on its way out.
+    if (error instanceof Problem && error.code === "E_GUEST_LOST") return undefined;
+    throw error;
+  }
   if (hello.u32() !== HELLO || hello.u32() !== VERSION) {
     connection.close();
     throw broken("it speaks another version of the protocol");

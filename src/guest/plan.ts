@@ -84,12 +84,13 @@ export function scriptOf(command: GuestCommand, { mark, loginUser }: ScriptFacts
   const directory = command.cwd === undefined ? undefined : `cd -- ${quote(command.cwd)} 2>/dev/null || ${fails("no-directory")}`;
   const steps = [
     "unset SSH_CLIENT SSH_CONNECTION SSH_TTY",
+    ...(other === undefined ? [] : ["g_login=$SHELL"]),
     ...(other === undefined
       ? []
       : [findUser(other), `[ "$g_uid" ] || ${fails("no-user")}`, `[ -O / ] || ${fails("no-right")}`, becomeUser(other)]),
     ...(directory === undefined ? (other === undefined ? [] : [`cd -- "$g_home" 2>/dev/null || cd /`]) : [directory]),
     ...exports,
-    `echo ${mark} $$ "$SHELL"`,
+    `echo ${mark} $$ "$${other === undefined ? "SHELL" : "g_login"}"`,
     ...(other === undefined ? [`exec ${words}${input}`] : [`set -- ${words}`, ...asUser(other, input)]),
   ];
   return steps.join("; ");

@@ -67,8 +67,8 @@ export function socketOf(address: GuestAddress, number: number): string {
 }
 
 export interface StartOptions {
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
 }
 
 /** Makes sure that a master listens at the socket. @throws Problem E_GUEST_UNREACHABLE; the signal's reason */
@@ -139,6 +139,7 @@ async function start(
   limitMs: number,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  signal?.throwIfAborted();
   let said = "";
   const [program, ...rest] = sshWords({ ...address, controlSocket: socket });
   const at = rest.indexOf("ControlMaster=no");
@@ -169,7 +170,7 @@ async function start(
   }
 }
 
-function unreachable(address: GuestAddress, what: string, said = ""): Problem {
+export function unreachable(address: GuestAddress, what: string, said = ""): Problem {
   const lines = said.split("\n").map((line) => line.trimEnd());
   return new Problem({
     code: "E_GUEST_UNREACHABLE",

@@ -66,13 +66,27 @@ export async function openTestGuest(options: TestGuestOptions = {}): Promise<Tes
     "PasswordAuthentication no",
     "KbdInteractiveAuthentication no",
     "PermitRootLogin prohibit-password",
-    "Subsystem sftp internal-sftp",
+    ...((options.config ?? []).some((line) => line.startsWith("Subsystem")) ? [] : ["Subsystem sftp internal-sftp"]),
   ];
   fs.writeFileSync(file("sshd_config"), `${config.join("\n")}\n`);
   writeUsers(directory, shell);
   const listening = Promise.withResolvers<void>();
   let log = "";
-  const namespace = ["unshare", "--mount", "sh", "-c", IN_NAMESPACE, "sh", file("passwd"), file("group"), before] as const;
+  // It is not to outlive a test that was killed.
+  const namespace = [
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    IN_NAMESPACE,
+    "sh",
+    file("passwd"),
+    file("group"),
+    before,
+  ] as const;
   const sshd = host.spawn(
     { argv: [...namespace, "/usr/sbin/sshd", "-D", "-e", "-f", file("sshd_config")] },
     {
@@ -108,10 +122,13 @@ export async function openTestGuest(options: TestGuestOptions = {}): Promise<Tes
   };
   const close = async (): Promise<void> => {
     thaw();
-    await guest.disconnect();
-    for (const pid of treeOf(sshd.pid)) signalIfAny(pid, "SIGKILL");
-    await sshd.exited;
-    fs.rmSync(directory, { recursive: true });
+    try {
+      await guest.disconnect();
+    } finally {
+      for (const pid of treeOf(sshd.pid)) signalIfAny(pid, "SIGKILL");
+      await sshd.exited;
+      fs.rmSync(directory, { recursive: true });
+    }
   };
   return {
     guest,

@@ -25,6 +25,10 @@ const CHARACTER_DEVICE = 0o020000;
  */
 export const TEMPORARY = { made: ".garth-new-", replaced: ".garth-old-" } as const;
 
+export function temporaryName(kind: keyof typeof TEMPORARY): string {
+  return `${TEMPORARY[kind]}${randomBytes(8).toString("hex")}`;
+}
+
 /** `user`: who gets what was not there before. What the source throws comes through. */
 export async function upload(
   client: Sftp,
@@ -40,8 +44,7 @@ export async function upload(
   const inPlace = kind === "other";
   if (inPlace && ((attributes?.mode ?? 0) & TYPE_MASK) !== CHARACTER_DEVICE)
     throw fileProblem(what, "E_FILE_DENIED", "it is no file");
-  const name = `${isNew ? TEMPORARY.made : TEMPORARY.replaced}${randomBytes(8).toString("hex")}`;
-  const temporary = inPlace ? target : below(parentOf(target), name);
+  const temporary = inPlace ? target : below(parentOf(target), temporaryName(isNew ? "made" : "replaced"));
   const flags = OPEN.write | (inPlace ? 0 : OPEN.create | OPEN.exclusive);
   const open = (): Promise<Uint8Array> =>
     client.handle(REQUEST.open, wirePath(temporary), u32(flags), encodeAttributes(isNew ? {} : { mode: 0o600 }));
