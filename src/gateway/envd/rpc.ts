@@ -68,6 +68,7 @@ function keepaliveOf(header: string | null, limits: Limits): number {
 }
 
 function callOf(request: Request, state: SessionState): Call {
+  if (state.ended) throw unavailable(state.session.ended.reason);
   const version = request.headers.get("connect-protocol-version");
   if (version !== null && version !== "1") {
     throw new RpcError("invalid_argument", `connect-protocol-version must be "1": got ${JSON.stringify(version)}`);
