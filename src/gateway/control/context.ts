@@ -28,6 +28,8 @@ export interface Control {
   readonly creating: { count: number };
   /** Of the disks of a pool's machines, as far as they were seen; asking takes longer than a checkout may. */
   readonly diskMiB: Map<string, number>;
+  /** Work that writes to the ledger when it is done: the gateway closes after it. */
+  readonly track: <T>(work: Promise<T>) => Promise<T>;
   /** Aborted when the gateway closes. */
   readonly closing: AbortSignal;
 }

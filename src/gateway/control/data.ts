@@ -76,7 +76,7 @@ export function openDataPlane(control: Control, envd: Envd, forward: Forward | u
     request: Request,
   ): Promise<Response> => {
     try {
-      await touch(control, live);
+      await control.track(touch(control, live));
       const session = await sessionOf(control, live);
       if (session.ended.aborted) throw new Refusal(502, `sandbox ${live.record.id} was not found`);
       return await handler(request, session);

@@ -474,4 +474,24 @@ describe("another process", () => {
     expect(ledger.statement("SELECT count(*) AS n FROM gateway_sandbox").get()).toEqual({ n: 0 });
     expect([await state(made), await state(ending.sandboxID)]).toEqual([404, 404]);
   });
+
+  test("begins where this one has ended what it was doing", async () => {
+    const { pools, ledger } = await open();
+    const { sandboxID: id } = await create();
+    const [returning, coming] = [pools.hold("return"), pools.hold("checkout")];
+    const killing = place.call("DELETE", `/sandboxes/${id}`);
+    const making = place.call("POST", "/v2/sandboxes", { templateID: "base" });
+    await Promise.all([returning.reached, coming.reached]);
+    let closed = false;
+    const closing = place.gateway.close().then(() => {
+      closed = true;
+    });
+    // What is being made is given up at once.
+    expect((await making).status).toBe(503);
+    expect(closed).toBe(false);
+    returning.release();
+    await closing;
+    expect((await killing).status).toBe(204);
+    expect(ledger.statement("SELECT count(*) AS n FROM gateway_sandbox").get()).toEqual({ n: 0 });
+  });
 });

@@ -56,6 +56,7 @@ export function openGateway(options: GatewayOptions & { readonly forward?: Forwa
   host.files.makeDirectory(directory, { parents: true, mode: 0o700 });
 
   const closing = new AbortController();
+  const tracked = new Set<Promise<unknown>>();
   let reaper: Reaper | undefined;
   const registry = openRegistry(ledger, { ...configuration, onMoved: () => reaper?.moved() });
   const metrics = openMetrics({ registry, pools, startedAtMs: now(), now });
@@ -89,6 +90,12 @@ export function openGateway(options: GatewayOptions & { readonly forward?: Forwa
     onFault,
     creating: { count: 0 },
     diskMiB: new Map(),
+    track: (work) => {
+      tracked.add(work);
+      const over = (): void => void tracked.delete(work);
+      work.then(over, over);
+      return work;
+    },
     closing: closing.signal,
   };
   reaper = openReaper(control);
@@ -105,9 +112,8 @@ export function openGateway(options: GatewayOptions & { readonly forward?: Forwa
     const live = registry.all().find(({ record }) => record.entry === id);
     if (live === undefined) return;
     const detail = failure ?? `its pool is ${state === "failed" ? "done with it" : "taking it away"}`;
-    void endSandbox(control, live, { reason: "machine-lost", detail }).catch((error: unknown) =>
-      onFault(`ending sandbox ${live.record.id}`, error),
-    );
+    const ending = endSandbox(control, live, { reason: "machine-lost", detail });
+    void control.track(ending).catch((error: unknown) => onFault(`ending sandbox ${live.record.id}`, error));
   });
 
   const answer = async (request: Request, peer: Peer | undefined, trace: Trace): Promise<Response> => {
@@ -120,7 +126,7 @@ export function openGateway(options: GatewayOptions & { readonly forward?: Forwa
       trace.route = "preflight";
       return new Response(null, { status: 204 });
     }
-    return target.kind === "control" ? rest(request, trace) : data(request, url, target, trace);
+    return target.kind === "control" ? control.track(rest(request, trace)) : data(request, url, target, trace);
   };
 
   const failed = (error: unknown, trace: Trace, method: string): Response => {
@@ -197,9 +203,10 @@ export function openGateway(options: GatewayOptions & { readonly forward?: Forwa
       if (closing.signal.aborted) return;
       closing.abort(new Refusal(503, "the gateway is closing"));
       forgetPool();
-      await keeper.close();
-      await webhooks.close();
       await envd.close();
+      await keeper.close();
+      while (tracked.size > 0) await Promise.allSettled(tracked);
+      await webhooks.close();
       ledger.release(LEASE, host.processIdentity);
     },
   };

@@ -88,9 +88,8 @@ export function openReaper(control: Control): Reaper {
       const entry = held.get(id);
       if (entry?.id !== live.record.entry || entry.state === "failed" || entry.state === "retiring") {
         const detail = entry?.failure ?? "its pool has it no more";
-        void endSandbox(control, live, { reason: "machine-lost", detail }).catch((error: unknown) =>
-          onFault(`ending sandbox ${id}`, error),
-        );
+        const ending = endSandbox(control, live, { reason: "machine-lost", detail });
+        void control.track(ending).catch((error: unknown) => onFault(`ending sandbox ${id}`, error));
       } else if (entry.state === "paused" && state === "running") {
         registry.move(live, paused(live.record), { pausedAtMs: Math.trunc(now()) });
       } else if (entry.state === "in-use" && state === "paused") {
