@@ -23,6 +23,7 @@ const IDENTITY_LIMIT_MS = 30_000;
 const CONSOLE_LINES = 12;
 /** How often the hypervisor of a guest that has not answered yet is looked at. */
 const LOOK_EVERY_MS = 250;
+const CONNECT_LEAST_MS = 1_000;
 
 export interface Running {
   readonly row: EntryRow;
@@ -124,10 +125,23 @@ async function untilSsh(making: Making, { row, resident }: Running, timeoutMs: n
   try {
     const { ssh } = row;
     if (ssh === undefined) throw new Error(`${row.id} has no way to be reached`);
-    // slirp takes a connection long before there is a server: there a banner is waited for first. Elsewhere nothing answers until it is there.
-    if (ssh.address === "127.0.0.1") await waitForSshBanner(host, ssh.port, { timeoutMs, signal });
+    const left = (): number => Math.max(CONNECT_LEAST_MS, timeoutMs - (performance.now() - begun));
     const guest = await context.guestOf(row);
-    await guest.connect({ timeoutMs: Math.max(1_000, timeoutMs - (performance.now() - begun)), signal });
+    if (making.pool.network === "user") {
+      // slirp takes a connection long before there is a server: a banner is waited for first.
+      await waitForSshBanner(host, ssh.port, { timeoutMs, signal });
+      return await guest.connect({ timeoutMs: left(), signal });
+    }
+    for (;;) {
+      try {
+        return await guest.connect({ timeoutMs: left(), signal });
+      } catch (error) {
+        const early = error instanceof Problem && error.code === "E_GUEST_UNREACHABLE" && performance.now() - begun < timeoutMs;
+        if (!early || signal.aborted) throw error;
+      }
+      // Refused at once, by a guest whose server is not there yet.
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    }
   } catch (error) {
     if (error instanceof Problem && (error.code === "E_NO_BANNER" || error.code === "E_GUEST_UNREACHABLE")) {
       throw new Problem({

@@ -1,4 +1,3 @@
-import { sha256 } from "../base/index.ts";
 import { type Guest, openGuest } from "../guest/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
@@ -7,7 +6,7 @@ import { type BridgeNetwork, bridgeNetwork, type BridgeSpec } from "../network/i
 import type { Templates } from "../template/index.ts";
 import { checkout, thaw } from "./checkout.ts";
 import type { PoolContext, PoolPlaces } from "./context.ts";
-import { destroyEntry } from "./destroy.ts";
+import { controlSocket, destroyEntry } from "./destroy.ts";
 import { noEntry, noPool, wrongState } from "./errors.ts";
 import { listSnapshots, removeMachineSnapshot, removePoolSnapshots, snapshotMachine, withoutPlace } from "./fork.ts";
 import { poolKey } from "./key.ts";
@@ -71,8 +70,7 @@ export function openPools(options: PoolsOptions): Pools {
       user: template?.sidecar.sshUser ?? "root",
       keyFile: poolKey(host, places.pools).file,
       knownHostsFile: `${row.directory}/${KNOWN_HOSTS_FILE}`,
-      // Names of pools may be long; sockets may not.
-      controlSocket: `${places.runtime}/${sha256(row.directory).slice(0, 16)}`,
+      controlSocket: controlSocket({ places }, row),
       through,
     });
     guests.set(row.id, guest);
