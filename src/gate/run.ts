@@ -65,6 +65,8 @@ export interface GateMachine {
   readonly display?: boolean;
   readonly credentials?: Readonly<Record<string, string>>;
   readonly accelerator?: AcceleratorWish;
+  /** Devices of the host that the guest is given, and whatever else has a slot of its own. */
+  readonly extraSlots?: MachineSpec["extraSlots"];
 }
 
 export interface GateRequest {
@@ -166,6 +168,7 @@ function machineSpec({ name, image, machine }: GateRequest, gate: Gate): Machine
     credentials: machine.credentials ?? {},
     onReboot: "exit",
     accelerator: machine.accelerator ?? "auto",
+    ...(machine.extraSlots === undefined ? {} : { extraSlots: machine.extraSlots }),
   };
 }
 
