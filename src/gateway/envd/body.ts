@@ -1,16 +1,21 @@
 /** Bodies of requests, read with a bound. */
 import { RpcError } from "./codes.ts";
 
-/** Chunks of a body; a client that goes away in the middle makes it throw. @throws RpcError resource_exhausted past the limit */
+/** Chunks of a body; a client that goes away in the middle makes it throw. @throws RpcError resource_exhausted past the limit, canceled */
 export async function* bodyChunks(request: Request, maxBytes: number): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
   const tooLarge = () => new RpcError("resource_exhausted", `the body is larger than the limit of ${maxBytes} bytes`);
   if (Number(request.headers.get("content-length") ?? 0) > maxBytes) throw tooLarge();
   if (request.body === null) return;
   let totalBytes = 0;
-  for await (const chunk of request.body) {
-    totalBytes += chunk.byteLength;
-    if (totalBytes > maxBytes) throw tooLarge();
-    yield chunk;
+  try {
+    for await (const chunk of request.body) {
+      totalBytes += chunk.byteLength;
+      if (totalBytes > maxBytes) throw tooLarge();
+      yield chunk;
+    }
+  } catch (error) {
+    if (error instanceof RpcError) throw error;
+    throw new RpcError("canceled", "the client went away before its request was whole", { cause: error });
   }
 }
 

@@ -3,6 +3,7 @@
  * guest, and appears there when the last byte has come.
  */
 import { posix } from "node:path";
+import { Problem } from "../../base/index.ts";
 import type { GuestUser } from "../../guest/index.ts";
 import { bodyChunks, mediaType } from "./body.ts";
 import { HttpError, httpErrorOf, jsonError } from "./http-error.ts";
@@ -75,7 +76,11 @@ function streamOf(state: SessionState, chunks: AsyncIterable<Uint8Array>, expect
 async function download({ request, state, user, path }: Transfer): Promise<Response> {
   const { files } = state.session.guest;
   const absolute = resolvePath(path ?? "", user.home);
-  const entry = await files.stat(absolute);
+  const entry = await files.stat(absolute).catch((error: unknown) => {
+    // Below a file there is nothing.
+    if (error instanceof Problem && error.code === "E_NOT_DIRECTORY") throw new HttpError(404, error.message, { cause: error });
+    throw error;
+  });
   if (entry.kind === "directory") throw new HttpError(400, `path is a directory: ${absolute}`);
   if (entry.kind !== "file") throw new HttpError(400, `path is not a file: ${absolute}`);
   const headers = new Headers({

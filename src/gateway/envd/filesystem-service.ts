@@ -58,7 +58,15 @@ export const FILESYSTEM_METHODS: Methods = {
     kind: "unary",
     call: async (call, message) => {
       const path = await pathOf(call, parsed(pathRequest, message).path);
-      return { entry: entryInfo(await call.state.session.guest.files.stat(path)) };
+      try {
+        return { entry: entryInfo(await call.state.session.guest.files.stat(path)) };
+      } catch (error) {
+        // Below a file there is nothing, and `exists` is asked for just that.
+        if (error instanceof Problem && error.code === "E_NOT_DIRECTORY") {
+          throw new RpcError("not_found", error.message, { cause: error });
+        }
+        throw error;
+      }
     },
   },
   "/filesystem.Filesystem/ListDir": {
