@@ -129,9 +129,8 @@ async function refused(response: Response, method: string, path: string): Promis
   } catch {
     // Whoever answers so is no gateway; the text says most of it.
   }
-  const about = CODES[response.status] ?? { code: "E_GATEWAY" };
   return new Problem({
-    ...about,
+    ...meaning(response.status, method, path),
     message: `${message.trim() === "" ? "refused" : message} (${method} ${path}: ${response.status})`,
   });
 }

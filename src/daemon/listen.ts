@@ -68,6 +68,8 @@ export function listen(request: ListenRequest): Listener {
       ...common(request),
       hostname: address,
       port,
+      // The default where `development` is off: a second daemon would share the port in silence.
+      reusePort: false,
       idleTimeout: idleTimeoutS,
       fetch: (asked, server) => handle(asked, { address: server.requestIP(asked)?.address }),
     });
