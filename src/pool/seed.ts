@@ -113,7 +113,7 @@ export function checkSeed(fields: SeedFields): void {
 const quoted = (text: string): string => JSON.stringify(text);
 const block = (text: string, indent: string): string => text.trimEnd().replaceAll(/^/gm, indent);
 /** For a shell: nothing in it means anything. */
-const shellValue = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+export const shellValue = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 /**
  * What is left to an image's own habits would be done at the first boot of each machine: keys of other kinds, a grown root, lists of
@@ -186,7 +186,8 @@ config:
 ${servers === "" ? "" : `        dns_nameservers:\n${servers}`}`;
 }
 
-function instanceEnvironment(fields: SeedFields): string {
+/** KEY='value' lines, which a shell may execute and garth-seed does not. */
+export function instanceEnvironment(fields: SeedFields): string {
   const { hostKey } = fields;
   const values: Readonly<Record<string, string>> = {
     COPPICE_INSTANCE_ID: fields.instanceId,
