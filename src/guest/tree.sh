@@ -22,20 +22,24 @@ table() {
       [ "$1" = Z ] || echo "${entry#/proc/}:$2:$4"
     done
   else
-    ps -axww -o pid= -o ppid= -o sid= | while read -r id parent session; do echo "$id:$parent:$session"; done
+    ps -axww -o pid= -o ppid= -o sid= -o state= | while read -r id parent session state; do
+      case $state in Z*) ;; *) echo "$id:$parent:$session" ;; esac
+    done
   fi
 }
 
+# Who has the mark in his environment, between zero bytes. The grep of busybox does not look behind the first of them.
 marked() {
-  if [ -r /proc/self/stat ]; then
-    grep -l -F "$mark" /proc/[0-9]*/environ 2>/dev/null
-  else
+  if ! [ -r /proc/self/stat ]; then
     # shellcheck disable=SC2009
-    ps -axeww -o pid= -o command= | grep -F "$mark" | grep -v -F 'grep -F'
-  fi | while read -r id _; do
-    id=${id#/proc/}
-    echo "${id%/environ}"
-  done
+    ps -axeww -o pid= -o command= | grep -F "$mark" | grep -v -F 'grep -F' | while read -r id _; do echo "$id"; done
+  elif printf 'a\000b' | grep -q -F b; then
+    grep -l -F "$mark" /proc/[0-9]*/environ 2>/dev/null | while IFS=/ read -r _ _ id _; do echo "$id"; done
+  else
+    for entry in /proc/[0-9]*; do
+      if tr '\000' '\n' 2>/dev/null <"$entry/environ" | grep -q -F "$mark"; then echo "${entry#/proc/}"; fi
+    done 2>/dev/null
+  fi
 }
 
 add() {

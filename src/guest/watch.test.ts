@@ -4,51 +4,13 @@ import { problemOf } from "../base/testing.ts";
 import { openTestGuest, type TestGuest } from "./testing.ts";
 import type { GuestEntry } from "./types.ts";
 import { changesBetween } from "./watch.ts";
+import { touch, watched } from "./watch.testing.ts";
 
 let there: TestGuest;
 beforeAll(async () => {
   there = await openTestGuest();
 });
 afterAll(() => there.close());
-
-interface Watched {
-  readonly path: string;
-  /** What was told, when the marker was: what comes later is another's. */
-  until(work: () => unknown): Promise<readonly string[]>;
-  readonly closed: Promise<void>;
-  close(): void;
-}
-
-let count = 0;
-
-const touch = (path: string | Buffer): void => fs.closeSync(fs.openSync(path, "wx"));
-
-async function watched(guest: TestGuest, recursive: boolean): Promise<Watched> {
-  count += 1;
-  const path = `${guest.directory}/watched-${count}`;
-  fs.mkdirSync(`${path}/there/before`, { recursive: true });
-  let events: string[] = [];
-  let marked: { readonly name: string; readonly resolve: () => void } | undefined;
-  const watch = await guest.guest.watch(path, { recursive }, ({ kind, name }) => {
-    if (name === marked?.name) return marked.resolve();
-    if (!name.startsWith("marker")) events.push(`${kind} ${name}`);
-  });
-  return {
-    path,
-    until: async (work) => {
-      events = [];
-      await work();
-      count += 1;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      marked = { name: `marker-${count}`, resolve };
-      fs.mkdirSync(`${path}/marker-${count}`);
-      await promise;
-      return events;
-    },
-    closed: watch.closed,
-    close: () => watch.close(),
-  };
-}
 
 describe("by inotify", () => {
   test("what happens to a file, in its order", async () => {
@@ -130,19 +92,6 @@ describe("by inotify", () => {
 });
 
 describe("by looking", () => {
-  test("a guest without python3 is looked at", async () => {
-    // Of the programs in PATH this one is no program any more.
-    const before = "for p in $(which -a python3); do mount --bind /dev/null $p; done";
-    await using bare = await openTestGuest({ name: "bare", before });
-    expect((await bare.guest.run({ argv: ["python3", "-V"] })).code).toBe(126);
-    const watch = await watched(bare, true);
-    const made = await watch.until(() => fs.writeFileSync(`${watch.path}/there/f`, "x"));
-    expect(made.filter((event) => !event.startsWith("chmod"))).toEqual(["create there/f"]);
-    expect(await watch.until(() => fs.appendFileSync(`${watch.path}/there/f`, "longer"))).toEqual(["write there/f"]);
-    fs.rmSync(watch.path, { recursive: true });
-    await watch.closed;
-  });
-
   test("what is told of two looks", () => {
     const entry = (name: string, more: Partial<GuestEntry> = {}): [string, GuestEntry] => [
       name,
