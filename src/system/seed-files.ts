@@ -319,7 +319,7 @@ authorize() {
     run grep -qxF "$authorized" "$directory/authorized_keys" 2>/dev/null || printf '%s\\n' "$authorized" >>"$directory/authorized_keys" ||
         complain "$directory/authorized_keys cannot be written"
     chmod 0600 "$directory/authorized_keys"
-    run chown "$owner" "$directory" "$directory/authorized_keys"
+    run chown "$owner" "$directory" "$directory/authorized_keys" || complain "$directory cannot be given to $1"
 }
 
 # The keys of the image are everybody's who has the image.
