@@ -21,7 +21,7 @@ export interface ExecRequest {
   readonly env: Readonly<Record<string, string>>;
   /** After which it is killed with all that it started; undefined: never. */
   readonly timeoutMs: number | undefined;
-  readonly input: AsyncIterable<Uint8Array> | undefined;
+  readonly input: AsyncIterable<Uint8Array>;
   /** Aborted: the command is told to end, and its own end is waited for. */
   readonly signal: AbortSignal;
 }
@@ -108,6 +108,15 @@ function bytesOf(value: unknown): Uint8Array | undefined {
   return typeof value === "string" ? Buffer.from(value, "base64") : undefined;
 }
 
+/** An input that cannot be read, because it is closed or its terminal is gone, has ended. */
+async function* readable(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* input;
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error)) throw error;
+  }
+}
+
 /** @throws Problem */
 export async function execute(
   client: GatewayClient,
@@ -123,7 +132,7 @@ export async function execute(
       "Content-Type": "application/connect+json",
       ...(request.timeoutMs === undefined ? {} : { "Connect-Timeout-Ms": String(request.timeoutMs) }),
     },
-    body: envelope({ process, stdin: request.input !== undefined }),
+    body: envelope({ process, stdin: true }),
     // Not the command's: the stream tells how the process ended.
     signal: new AbortController().signal,
   });
@@ -138,9 +147,9 @@ export async function execute(
   };
   let over = false;
   let feeding: Promise<void> | undefined;
-  const feed = async (pid: number, input: AsyncIterable<Uint8Array>): Promise<void> => {
+  const feed = async (pid: number): Promise<void> => {
     try {
-      for await (const chunk of input) {
+      for await (const chunk of readable(request.input)) {
         if (over) return;
         await unary("SendInput", { process: { pid }, input: { stdin: Buffer.from(chunk).toString("base64") } });
       }
@@ -164,7 +173,7 @@ export async function execute(
       if (isObject(start) && typeof start["pid"] === "number") {
         pid = start["pid"];
         if (request.signal.aborted) terminate();
-        if (request.input !== undefined) feeding = feed(pid, request.input);
+        feeding = feed(pid);
       }
       if (isObject(data)) {
         const [stdout, stderr] = [bytesOf(data["stdout"]), bytesOf(data["stderr"])];

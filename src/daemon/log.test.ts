@@ -22,10 +22,14 @@ test("a line has its time, its level, its event, and facts that a shell's cut an
 
 test("whatever a fact holds, it is one line of harmless characters", () => {
   fc.assert(
-    fc.property(fc.string({ unit: "binary", maxLength: 40 }), fc.constantFrom("text" as const, "json" as const), (text, format) => {
-      const line = formatLine({ level: "info", event: "x", facts: { text } }, AT, format);
-      return !line.includes("\n") && !line.includes("\u001b");
-    }),
+    fc.property(
+      fc.string({ unit: "binary", maxLength: 40 }),
+      fc.constantFrom("text" as const, "json" as const),
+      (text, format) => {
+        const line = formatLine({ level: "info", event: "x", facts: { text } }, AT, format);
+        return !line.includes("\n") && !line.includes("\u001b");
+      },
+    ),
   );
   expect(formatLine({ level: "info", event: "x", facts: { text: "y".repeat(5000) } }, AT, "text").length).toBeLessThan(2100);
 });

@@ -20,8 +20,11 @@ const GRACE_MS = 5000;
 /** The data plane has limits of its own; this is what no upload exceeds (envd's limit of 16 GiB, and its parts' headers). */
 const BODY_MAX_BYTES = 16 * 1024 ** 3 + 16 * 1024 ** 2;
 
+/** What the daemon needs of it. */
+export type DaemonGarth = Pick<Garth, "host" | "ledger" | "places" | "settings" | "pools">;
+
 export interface DaemonOptions {
-  readonly garth: Garth;
+  readonly garth: DaemonGarth;
   /** ADDRESS:PORT; undefined: the setting. */
   readonly listen: string | undefined;
   /** Without keys, for this machine alone. */
@@ -188,7 +191,7 @@ async function wantedNow({ garth, listen: place, open }: DaemonOptions): Promise
   };
 }
 
-function takeLease({ host, ledger, places }: Garth, nowMs: number): void {
+function takeLease({ host, ledger, places }: DaemonGarth, nowMs: number): void {
   const other = ledger.acquire(LEASE, host.processIdentity, host.isAlive, nowMs);
   if (other === undefined) return;
   const since = ledger.statement("SELECT at_ms FROM ledger_lease WHERE name = ?").get(LEASE)?.["at_ms"];

@@ -4,9 +4,7 @@ import type { Given, Handler } from "../command.ts";
 import { type GatewayClient, isObject, openGatewayClient } from "../gateway-client.ts";
 import { execute } from "../gateway-exec.ts";
 import { usageProblem } from "../parse.ts";
-import { table } from "../render/text.ts";
-import { harmless } from "../render/text.ts";
-import { isTyped, STDIN } from "../terminal.ts";
+import { harmless, table } from "../render/text.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -154,7 +152,7 @@ export const exec: Handler = async (context, given) => {
       cwd: given.text("cwd"),
       env: pairs(given, "env"),
       timeoutMs: timeout === undefined ? undefined : parseDuration(timeout),
-      input: isTyped(STDIN) ? process.stdin : undefined,
+      input: process.stdin,
       signal: context.signal,
     },
     (chunk, channel) => {
