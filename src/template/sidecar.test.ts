@@ -1,6 +1,7 @@
 /** Sidecars: read, refused, written; and whatever is accepted means the same to shells. */
 import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { thrownProblem } from "../base/testing.ts";
 import { parseSlot } from "../machine/index.ts";
@@ -42,6 +43,15 @@ TPL_SHELL_ARGS="-i"
       { text: "20:0,passthru,ppt0", bus: 0, slot: 20, function: 0, emulation: "passthru", conf: "ppt0" },
       { text: "21:0,passthru,ppt1", slot: 21, conf: "ppt1" },
     ],
+  });
+});
+
+test("the example for a graphics card asks for two functions of it, and so for wired memory", () => {
+  const file = new URL("../../examples/gpu/debian-12-gpu.conf", import.meta.url).pathname;
+  expect(parseSidecar(readFileSync(file, "utf8"), file)).toMatchObject({
+    memoryBytes: 2048 * MIB,
+    wiredMemory: true,
+    extraSlots: [{ text: "20:0,passthru,ppt0" }, { text: "20:1,passthru,ppt1" }],
   });
 });
 
