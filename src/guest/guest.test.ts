@@ -122,6 +122,23 @@ describe("commands", () => {
     expect((await there.guest.run({ argv: ["pgrep", "-fx", "sleep 7301"] })).code).toBe(1);
   });
 
+  test("a guest that is stopped does not hold up who gives it little time", async () => {
+    await using other = await openTestGuest({ name: "frozen" });
+    await other.guest.connect();
+    other.freeze();
+    const running = problemOf(other.guest.run({ argv: ["sleep", "7306"], timeoutMs: 50 }));
+    // What does not answer is waited for as long as it may take to kill it; here it goes on before that.
+    setTimeout(() => other.thaw(), 200);
+    expect((await running).code).toBe("E_TIMEOUT");
+    expect((await there.guest.run({ argv: ["pgrep", "-fx", "sleep 7306"] })).code).toBe(1);
+  });
+
+  test("long commands, up to what a system takes", async () => {
+    const long = "x'".repeat(20_000);
+    expect(text((await there.guest.run({ argv: ["printf", "%s", long] })).stdout)).toBe(long);
+    expect((await problemOf(there.guest.run({ argv: ["printf", "%s", "x".repeat(200_000)] }))).code).toBe("E_BAD_COMMAND");
+  });
+
   test("a slow reader slows the process", async () => {
     const wait = Promise.withResolvers<void>();
     let size = 0;
@@ -155,7 +172,7 @@ describe("terminals", () => {
         argv: [
           "bash",
           "-c",
-          "tty; stty size; stty -a | grep -o iutf8; trap 'stty size; seen=1' WINCH; echo $TERM; until [ \"$seen\" ]; do sleep 0.01; done; while read -r x; do echo \"got $x\"; done; exit 9",
+          'tty; stty size; stty -a | grep -o iutf8; trap \'stty size; seen=1\' WINCH; echo $TERM; until [ "$seen" ]; do sleep 0.01; done; while read -r x; do echo "got $x"; done; exit 9',
         ],
         pty: { columns: 91, rows: 31 },
       },
@@ -173,6 +190,17 @@ describe("terminals", () => {
     await until(/got é\r\n/);
     await process.write("\x04");
     expect(await process.exited).toEqual({ code: 9, signal: undefined, lost: false });
+  });
+
+  test("another user's terminal is his own", async () => {
+    let seen = "";
+    const argv = ["sh", "-c", 'stat -c %U "$(tty)"; echo again >/dev/tty'] as const;
+    const process = await there.guest.spawn(
+      { argv, user: "user", pty: { columns: 80, rows: 24 } },
+      (chunk) => (seen += text(chunk)),
+    );
+    expect((await process.exited).code).toBe(0);
+    expect(seen).toBe("user\r\nagain\r\n");
   });
 
   test("Ctrl-C is a signal", async () => {
@@ -302,6 +330,44 @@ describe("the connection", () => {
     other.thaw();
     await guest.connect();
     guest.close();
+  });
+
+  test("whoever died while he opened it is not waited for; who lives is", async () => {
+    await using other = await openTestGuest({ name: "locked" });
+    const lock = `${other.address.controlSocket}.lock`;
+    const dead = host.spawn({ argv: ["sleep", "7305"] });
+    const identity = host.identityOf(dead.pid) ?? "";
+    host.files.writeFile(lock, identity);
+    const late = await problemOf(other.guest.connect({ timeoutMs: 100 }));
+    expect(late.code).toBe("E_GUEST_UNREACHABLE");
+    expect(await mastersOf(host, other.address)).toEqual([]);
+    dead.kill("SIGKILL");
+    await dead.exited;
+    await other.guest.connect();
+    expect(await mastersOf(host, other.address)).toHaveLength(1);
+    expect(host.files.exists(lock)).toBe(false);
+  });
+
+  test("a machine in a network of its own", async () => {
+    const name = `garth-guest-${process.pid}`;
+    await host.run({ argv: ["ip", "netns", "add", name] });
+    try {
+      await host.run({ argv: ["ip", "-n", name, "link", "set", "lo", "up"] });
+      await using other = await openTestGuest({ name: "inside", through: ["ip", "netns", "exec", name] });
+      expect((await problemOf(openGuest(host, { ...other.address, through: [] }).connect())).code).toBe("E_GUEST_UNREACHABLE");
+      const [here, inside] = await Promise.all(
+        [there, other].map(({ guest }) => guest.run({ argv: ["readlink", "/proc/self/ns/net"] })),
+      );
+      expect(text(inside?.stdout ?? new Uint8Array())).not.toBe(text(here?.stdout ?? new Uint8Array()));
+    } finally {
+      await host.run({ argv: ["ip", "netns", "delete", name] });
+    }
+  });
+
+  test("keys are exchanged anew in mid-stream", async () => {
+    await using other = await openTestGuest({ name: "rekey", config: ["RekeyLimit 1M"] });
+    const data = Buffer.alloc(6 * 1024 ** 2, "garth");
+    expect(Buffer.compare(Buffer.from((await other.guest.run({ argv: ["cat"], input: data })).stdout), data)).toBe(0);
   });
 
   test("fewer sessions than usual are found out, and made up for", async () => {

@@ -62,15 +62,19 @@ describe("the line", () => {
   const WITHOUT_SETPRIV = "mount --make-rprivate / && mount --bind /dev/null /usr/bin/setpriv";
   const LIKE_FREEBSD = `${WITHOUT_SETPRIV} && mkdir -p "$T/up" "$T/work" && mount -t tmpfs none "$T" && mkdir "$T/up" "$T/work" &&
     mount -t overlay -o "lowerdir=/etc,upperdir=$T/up,workdir=$T/work" none /etc && : >/etc/master.passwd && sed -i 's/^audio:.*/&,games/' /etc/group &&
-    PATH=$T:$PATH && echo '[ "$1$3$5$7" = -G-g-u/ ] && shift 7 && exec /usr/sbin/chroot --userspec="$U:$G" --groups="$L" / "$@"' >"$T/body" &&
-    { echo '#!/bin/sh'; echo 'L=$2 G=$4 U=$6'; cat "$T/body"; } >"$T/chroot" && chmod +x "$T/chroot"`;
+    echo '[ "$1$3$5$7" = -G-g-u/ ] && shift 7 && exec $T/gnu-chroot --userspec="$U:$G" --groups="$L" / "$@"' >"$T/body" &&
+    { echo '#!/bin/sh'; echo "T=$T"; echo 'L=$2 G=$4 U=$6'; cat "$T/body"; } >"$T/chroot" && chmod +x "$T/chroot" &&
+    cp /usr/sbin/chroot "$T/gnu-chroot" && mount --bind "$T/chroot" /usr/sbin/chroot`;
   test.each([
     ["su", WITHOUT_SETPRIV, "60"],
     ["FreeBSD's chroot", LIKE_FREEBSD, "60 29"],
   ])("another user by %s", async (_name, before, groups) => {
     const directory = host.files.makeTemporaryDirectory("/tmp/garth-plan-");
     const argv = ["sh", "-c", 'echo "$@" $(id -u) $(id -G) "$HOME" "$USER" "$VALUE" "$PWD"', "sh", "it's\n!"] as const;
-    const script = scriptOf({ argv, user: "games", cwd: "/usr", env: { VALUE: "a b" } }, FACTS);
+    const script = scriptOf(
+      { argv, user: "games", cwd: "/usr", env: { VALUE: "a b", PATH: "/bin", _g_uid: "0", IFS: "5" } },
+      FACTS,
+    );
     try {
       const shell = ["unshare", "--mount", "sh", "-c", `T=${directory}; ${before} && exec dash -c "$1"`, "sh"] as const;
       const done = await host.run({ argv: [...shell, lineFor(script, "posix")], cwd: "/" });

@@ -36,8 +36,22 @@ export function isPosixShell(path: string): boolean {
   return POSIX_SHELLS.has(path.slice(path.lastIndexOf("/") + 1));
 }
 
-/** The line for a login shell: as it is, or handed to /bin/sh where nobody knows what it is. */
+/** One word of execve(2) has less than 128 KiB on Linux. */
+const LINE_MAX_BYTES = 128 * 1024;
+
+/** The line for a login shell: as it is, or handed to /bin/sh where nobody knows what it is. @throws Problem E_BAD_COMMAND */
 export function lineFor(script: string, shell: "posix" | "any"): string {
+  const line = lineOf(script, shell);
+  if (Buffer.byteLength(line) < LINE_MAX_BYTES) return line;
+  throw new Problem({
+    code: "E_BAD_COMMAND",
+    message: `a command with its variables has ${Buffer.byteLength(line)} bytes; a guest takes ${LINE_MAX_BYTES}`,
+    hint: "write the rest to a file, or to its input",
+    exit: 2,
+  });
+}
+
+function lineOf(script: string, shell: "posix" | "any"): string {
   if (shell === "posix") return `set -- '\n'; ${script}`;
   // The default IFS is blank, tab, line end, and sh takes none from the environment.
   return `exec /bin/sh -c ${quoteForAny(`set -- "\${IFS#??}"; ${script}`)}`;
@@ -77,46 +91,57 @@ export interface ScriptFacts {
 /** @throws Problem E_BAD_COMMAND where it cannot be a command */
 export function scriptOf(command: GuestCommand, { mark, loginUser }: ScriptFacts): string {
   check(command);
-  const fails = (why: string): string => `{ echo ${mark} ${why}; exit 1; }`;
   const other = command.user === undefined || command.user === loginUser ? undefined : command.user;
+  const fails = (why: string): string => `{ echo ${mark} ${why}; exit 1; }`;
+  const directory = command.cwd === undefined ? [] : [`cd -- ${quote(command.cwd)} 2>/dev/null || ${fails("no-directory")}`];
   const { words, exports } = environment(command, mark);
   const input = command.stdin !== "open" && command.pty === undefined ? " </dev/null" : "";
-  const directory = command.cwd === undefined ? undefined : `cd -- ${quote(command.cwd)} 2>/dev/null || ${fails("no-directory")}`;
-  const steps = [
-    "unset SSH_CLIENT SSH_CONNECTION SSH_TTY",
-    ...(other === undefined ? [] : ["g_login=$SHELL"]),
-    ...(other === undefined
-      ? []
-      : [findUser(other), `[ "$g_uid" ] || ${fails("no-user")}`, `[ -O / ] || ${fails("no-right")}`, becomeUser(other)]),
-    ...(directory === undefined ? (other === undefined ? [] : [`cd -- "$g_home" 2>/dev/null || cd /`]) : [directory]),
+  const quiet = "unset SSH_CLIENT SSH_CONNECTION SSH_TTY";
+  const says = (shell: string): string => `echo ${mark} $$ "$${shell}"`;
+  if (other === undefined) return [quiet, ...directory, ...exports, says("SHELL"), `exec ${words}${input}`].join("; ");
+  return [
+    "_g_login=$SHELL _g_tty=$SSH_TTY",
+    quiet,
+    findUser(other),
+    `[ "$_g_uid" ] || ${fails("no-user")}`,
+    `[ -O / ] || ${fails("no-right")}`,
+    // Programs open their terminal by its name, too.
+    ...(command.pty === undefined ? [] : ['[ -z "$_g_tty" ] || chown "$_g_uid" "$_g_tty"']),
+    ...(command.cwd === undefined ? ['cd -- "$_g_home" 2>/dev/null || cd /'] : directory),
+    becomeUser(other),
     ...exports,
-    `echo ${mark} $$ "$${other === undefined ? "SHELL" : "g_login"}"`,
-    ...(other === undefined ? [`exec ${words}${input}`] : [`set -- ${words}`, ...asUser(other, input)]),
-  ];
-  return steps.join("; ");
+    says("_g_login"),
+    `set -- ${words}`,
+    ...asUser(other, input),
+  ].join("; ");
 }
 
-/** env(1) brings in what has a name that no shell takes. */
+/** env(1) brings in what has a name that no shell takes, or that the line has a use for. */
 function environment(command: GuestCommand, mark: string): { readonly words: string; readonly exports: readonly string[] } {
   const variables = [...Object.entries(command.env ?? {}), [MARK_VARIABLE, mark] as const];
-  const isName = (name: string): boolean => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name);
-  const odd = variables.filter(([name]) => !isName(name)).map(([name, value]) => quote(`${name}=${value}`));
+  const isPlain = (name: string): boolean => /^(?!_g_|IFS$)[A-Za-z_][A-Za-z0-9_]*$/.test(name);
+  const odd = variables.filter(([name]) => !isPlain(name)).map(([name, value]) => quote(`${name}=${value}`));
   const [program, ...rest] = command.argv.map(quote);
   return {
-    words: [...(odd.length === 0 ? [] : ["env", ...odd]), program, ...rest].join(" "),
-    exports: variables.filter(([name]) => isName(name)).map(([name, value]) => `export ${name}=${quote(value)}`),
+    words: [...(odd.length === 0 ? [] : ["/usr/bin/env", ...odd]), program, ...rest].join(" "),
+    exports: variables.filter(([name]) => isPlain(name)).map(([name, value]) => `export ${name}=${quote(value)}`),
   };
 }
 
 /** Reads passwd(5) in the shell itself, which takes no process; then asks getent(1), which knows of other places. */
 function findUser(user: string): string {
   const name = quote(user);
-  const fields =
-    "g_a=${g_a#*:*:} && g_uid=${g_a%%:*} g_a=${g_a#*:} && g_gid=${g_a%%:*} g_a=${g_a#*:*:} && g_home=${g_a%%:*} g_shell=${g_a#*:}";
+  const fields = [
+    "_g_a=${_g_a#*:*:} && _g_uid=${_g_a%%:*} _g_a=${_g_a#*:}",
+    "_g_gid=${_g_a%%:*} _g_a=${_g_a#*:*:}",
+    "_g_home=${_g_a%%:*} _g_shell=${_g_a#*:}",
+  ].join(" && ");
   return [
-    "g_uid=",
-    `while IFS=: read -r g_a g_b g_c g_d g_e g_f g_g; do case "$g_a" in ${name}) g_uid=$g_c g_gid=$g_d g_home=$g_f g_shell=$g_g; break;; esac; done </etc/passwd`,
-    `[ "$g_uid" ] || { g_a=$(getent passwd ${name} 2>/dev/null) && ${fields}; }`,
+    "_g_uid=",
+    "while IFS=: read -r _g_a _g_b _g_c _g_d _g_e _g_f _g_g",
+    `do case "$_g_a" in ${name}) _g_uid=$_g_c _g_gid=$_g_d _g_home=$_g_f _g_shell=$_g_g; break;; esac`,
+    "done </etc/passwd",
+    `[ "$_g_uid" ] || { _g_a=$(getent passwd ${name} 2>/dev/null) && ${fields}; }`,
   ].join("; ");
 }
 
@@ -125,19 +150,31 @@ function becomeUser(user: string): string {
   const name = quote(user);
   return [
     "unset MAIL XDG_RUNTIME_DIR XDG_SESSION_ID XDG_SESSION_TYPE XDG_SESSION_CLASS DBUS_SESSION_BUS_ADDRESS",
-    `export HOME="$g_home" USER=${name} LOGNAME=${name} SHELL="\${g_shell:-/bin/sh}"`,
+    `export HOME="$_g_home" USER=${name} LOGNAME=${name} SHELL="\${_g_shell:-/bin/sh}"`,
   ].join("; ");
 }
 
 /**
  * The command in "$@" as that user. setpriv of util-linux and FreeBSD's chroot become the command; su keeps a process before it. The
- * setpriv of busybox cannot change users.
+ * setpriv of busybox cannot change users. All by their places: PATH is the command's by now.
  */
 function asUser(user: string, input: string): readonly string[] {
   const name = quote(user);
+  const setpriv = 'exec "$_g_p" --reuid="$_g_uid" --regid="$_g_gid" --init-groups --';
+  const chroot = 'exec /usr/sbin/chroot -G "$_g_p" -g "$_g_gid" -u "$_g_uid" /';
+  const groups = [
+    "_g_p=$_g_gid; while IFS=: read -r _g_a _g_b _g_c _g_d",
+    `do case ",$_g_d," in *,${name},*) _g_p=$_g_p,$_g_c;; esac`,
+    "done </etc/group",
+  ].join("; ");
   return [
-    `for g_p in /usr/bin/setpriv /bin/setpriv /usr/local/bin/setpriv; do if [ -x "$g_p" ] && ! [ "$g_p" -ef /bin/busybox ]; then exec "$g_p" --reuid="$g_uid" --regid="$g_gid" --init-groups -- "$@"${input}; fi; done`,
-    `if [ -f /etc/master.passwd ]; then g_p=$g_gid; while IFS=: read -r g_a g_b g_c g_d; do case ",$g_d," in *,${name},*) g_p=$g_p,$g_c;; esac; done </etc/group; exec chroot -G "$g_p" -g "$g_gid" -u "$g_uid" / /bin/sh -c 'cd -- "$0" && exec "$@"' "$PWD" "$@"${input}; fi`,
-    `exec su -m -s /bin/sh -c 'exec "$0" "$@"' -- ${name} "$@"${input}`,
+    "for _g_p in /usr/bin/setpriv /bin/setpriv /usr/local/bin/setpriv",
+    `do if [ -x "$_g_p" ] && ! [ "$_g_p" -ef /bin/busybox ]; then ${setpriv} "$@"${input}; fi`,
+    "done",
+    `if [ -f /etc/master.passwd ]; then ${groups}; ${chroot} /bin/sh -c 'cd -- "$0" && exec "$@"' "$PWD" "$@"${input}; fi`,
+    "for _g_p in /usr/bin/su /bin/su",
+    `do if [ -x "$_g_p" ]; then exec "$_g_p" -m -s /bin/sh -c 'exec "$0" "$@"' -- ${name} "$@"${input}; fi`,
+    "done",
+    "echo 'no setpriv, chroot or su to become another user with' >&2; exit 126",
   ];
 }

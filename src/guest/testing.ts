@@ -34,6 +34,8 @@ export interface TestGuestOptions {
   readonly name?: string;
   /** Login shell of root and of `user`. Default /bin/bash. */
   readonly shell?: string;
+  /** Words before both the server and ssh: a network namespace. */
+  readonly through?: readonly string[];
   /** A line of sh run in the server's mount namespace before it starts: "mount -t tmpfs ...". */
   readonly before?: string;
 }
@@ -45,7 +47,7 @@ const IN_NAMESPACE =
 const host = localHost();
 
 export async function openTestGuest(options: TestGuestOptions = {}): Promise<TestGuest> {
-  const { user = "root", name = "test-guest", shell = "/bin/bash", before = ":" } = options;
+  const { user = "root", name = "test-guest", shell = "/bin/bash", before = ":", through = [] } = options;
   const directory = fs.mkdtempSync(`${tmpdir()}/garth-guest-`);
   fs.mkdirSync("/run/sshd", { recursive: true, mode: 0o755 });
   const file = (base: string): string => join(directory, base);
@@ -77,6 +79,7 @@ export async function openTestGuest(options: TestGuestOptions = {}): Promise<Tes
     "setpriv",
     "--pdeathsig",
     "KILL",
+    ...through,
     "unshare",
     "--mount",
     "sh",
@@ -112,7 +115,7 @@ export async function openTestGuest(options: TestGuestOptions = {}): Promise<Tes
     keyFile: file("user-key"),
     knownHostsFile: file("known_hosts"),
     controlSocket: file("ssh"),
-    through: [],
+    through,
   };
   const guest = openGuest(host, address);
   let stopped: readonly number[] = [];
