@@ -1,13 +1,14 @@
 /** Death at every step: between any two commands, and in the middle of each batch. What comes after finds its way, or leaves nothing. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
 import { problemOf } from "../base/testing.ts";
 import { type Host, localHost } from "../host/index.ts";
 import { bridgeNetwork, interfaceName, networksLeft } from "./index.ts";
-import { kernelState, type Lab, openLab, sampleSpec } from "./testing.ts";
+import { INTERNET, kernelState, type Lab, openLab, sampleSpec } from "./testing.ts";
 import type { BridgeNetwork, BridgeSpec, Port } from "./types.ts";
 
 const host = localHost();
-const EVERYTHING = { allowInternetAccess: true, allowOut: ["10.1.2.3"], denyOut: ["203.0.113.0/28"] };
+const EVERYTHING = { allowInternetAccess: true, allowOut: ["10.1.2.3"], denyOut: ["203.0.113.128/28"] };
 
 let lab: Lab;
 let spec: BridgeSpec;
@@ -133,6 +134,26 @@ test("a tap that went away by itself leaves rules, and they go with the port", a
   await network.addPort({ ...second, address: first.address });
   await network.setPolicy({ ...second, address: first.address }, EVERYTHING);
   await network.remove();
+});
+
+test("without another namespace being named, machines leave by the one that the process is in", async () => {
+  const { pool, subnet, realm = "", dns = [] } = spec;
+  const here: BridgeSpec = { pool, subnet, realm, dns };
+  const [port] = ports;
+  const child = async (work: object): Promise<void> => {
+    const program = join(import.meta.dir, "network.child.ts");
+    const argv = ["ip", "netns", "exec", lab.outside, process.execPath, program, JSON.stringify({ spec: here, ...work })];
+    const done = Bun.spawnSync(argv, { env: { PATH: process.env["PATH"] ?? "" } });
+    expect([done.exitCode, done.stderr.toString()]).toEqual([0, ""]);
+  };
+  const guest = await lab.peer(await lab.guest(bridgeNetwork(host, here), port, "10.77.0.1"));
+  const internet = await lab.peer(lab.internet);
+  await internet.ask(`listen ${INTERNET} 80`, "listening");
+  await child({ port, policy: EVERYTHING });
+  expect(await kernelState(lab, spec)).not.toBe(nothing);
+  await guest.ask(`connect one ${INTERNET} 80`, "open one");
+  await child({});
+  expect(await kernelState(lab, spec)).toBe(nothing);
 });
 
 test("interfaces go although a process still lives among them", async () => {
