@@ -190,6 +190,7 @@ def execute(request, other):
             traceback.print_exc()
         else:
             report(error)
+            drop_figures()
     if is_child():
         # It has come to the end of the cell: its life ends here, not in a second kernel.
         flush()

@@ -96,6 +96,13 @@ def show_figures(*_arguments, **_options):
         show(pyplot.figure(number))
 
 
+def drop_figures():
+    """Of a cell that failed: they are not the next one's."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None and hasattr(pyplot, "close"):
+        pyplot.close("all")
+
+
 class Displayed:
     """HTML("<b>x</b>") and its like, where there is no IPython."""
 
