@@ -126,18 +126,23 @@ function shellArgs(text: string | undefined, report: ReportField): readonly stri
 
 function memory(text: string | undefined, report: ReportField): number {
   if (text === undefined) return DEFAULTS.memoryBytes;
-  try {
-    // A number alone would be bytes here and MiB in bhyve.
-    const bytes = /^\d+$/.test(text) ? Number.NaN : parseSize(text);
-    if (Number.isNaN(bytes)) report("memory", `${JSON.stringify(text)} has no unit`, `${text}M or ${text}G`);
-    else if (bytes % MIB !== 0) report("memory", `${text} is not a whole number of MiB`);
-    else if (bytes < MEMORY_BYTES.min || bytes > MEMORY_BYTES.max) report("memory", `${text} is not from 16M to 4T`);
-    else return bytes;
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    report("memory", error.message, error.hint);
-  }
+  const bytes = sizeOf(text);
+  if (bytes instanceof Problem) report("memory", bytes.message, bytes.hint);
+  // A number alone would be bytes here and MiB in bhyve.
+  else if (/^\d+$/.test(text)) report("memory", `${JSON.stringify(text)} has no unit`, `${text}M or ${text}G`);
+  else if (bytes % MIB !== 0) report("memory", `${text} is not a whole number of MiB`);
+  else if (bytes < MEMORY_BYTES.min || bytes > MEMORY_BYTES.max) report("memory", `${text} is not from 16M to 4T`);
+  else return bytes;
   return DEFAULTS.memoryBytes;
+}
+
+function sizeOf(text: string): number | Problem {
+  try {
+    return parseSize(text);
+  } catch (error) {
+    if (error instanceof Problem) return error;
+    throw error;
+  }
 }
 
 function cpus(text: string | undefined, report: ReportField): number {

@@ -5,7 +5,7 @@
  * The slots that Garth's own plan of a bhyve machine needs are known here, so that a clash is refused when the template is made, not
  * when the first machine is.
  */
-import { closest, formatSize, Problem } from "../base/index.ts";
+import { closest, Problem } from "../base/index.ts";
 import { bhyveSlotsOf, isPassedThrough, lintSlots, lintTakenSlots, type MachineSlot, parseSlot } from "../machine/index.ts";
 import { shellQuote } from "../host/index.ts";
 import { readAssignments } from "./sidecar-syntax.ts";
@@ -136,10 +136,4 @@ export function renderSidecar(sidecar: Sidecar): string {
     extraSlots: sidecar.extraSlots.map(({ text }) => text).join(";"),
   };
   return FIELDS.map((field) => `${KEYS[field]}=${shellQuote(texts[field])}\n`).join("");
-}
-
-/** For people: "virtio-blk, virtio-net, 256 MiB, 1 processor". */
-export function describeSidecar({ diskDevice, netDevice, memoryBytes, cpus, extraSlots }: Sidecar): string {
-  const more = extraSlots.length === 0 ? "" : `, ${extraSlots.map(({ text }) => text).join(", ")}`;
-  return `${diskDevice}, ${netDevice}, ${formatSize(memoryBytes)}, ${cpus} ${cpus === 1 ? "processor" : "processors"}${more}`;
 }
