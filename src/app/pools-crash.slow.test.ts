@@ -86,6 +86,10 @@ describe.each(["user", "bridge"])("network %s", (network) => {
       const pool = `crash-${network}`;
       const chance = numbers(network === "user" ? 1 : 2);
       const before = await links();
+      const notes: string[] = [];
+      const stop = pools.onEvent((event) => {
+        if (event.kind === "note" && event.pool === pool) notes.push(event.text);
+      });
       for (let kill = 0; kill < KILLS / 2; kill += 1) {
         const last = await killAfter(pool, network, 1 + chance(24), chance(3) * 40);
         // The next start adopts what lives and undoes the rest.
@@ -98,13 +102,14 @@ describe.each(["user", "bridge"])("network %s", (network) => {
         for (const entry of pools.list(pool)) if (entry.holder !== undefined) await pools.return(entry.id);
         for (const entry of pools.list(pool)) {
           const { entry: mine, how } = await pools.checkout(pool, { holder: `adopted ${entry.id}` });
-          expect(how).toBe("hot");
+          expect({ how, last, kill, notes }).toMatchObject({ how: "hot" });
           const { stdout } = await (await pools.guest(mine.id)).run({ argv: ["hostname"] });
           expect(Buffer.from(stdout).toString().trim()).toBe(mine.id);
           if (chance(2) === 0) await pools.return(mine.id);
         }
         for (const entry of pools.list(pool)) if (entry.holder !== undefined) await pools.return(entry.id);
       }
+      stop();
       await pools.drain(pool, { forget: true });
       expect(processesWith(`guest=${pool}`)).toEqual([]);
       expect(processesWith(garth.places.runtime)).toEqual([]);

@@ -24,8 +24,9 @@ import { findSnapshot } from "./snapshot.ts";
 import { tapName } from "./machine.ts";
 import type { Checkout, CheckoutRequest, PoolRecord, Tier } from "./types.ts";
 
-/** A guest that was thawed answers within milliseconds, or when many are thawed at once within seconds. */
-const ALIVE_LIMIT_MS = 20_000;
+/** A guest that was thawed answers within milliseconds, or when many are thawed at once within seconds; it is asked again meanwhile. */
+const ALIVE_LIMIT_MS = 4_000;
+const ALIVE_TRIES = 5;
 
 export async function checkout(context: PoolContext, pool: PoolRecord, request: CheckoutRequest): Promise<Checkout> {
   const begun = performance.now();
@@ -98,7 +99,13 @@ export async function thaw(context: PoolContext, row: EntryRow): Promise<void> {
   try {
     const channel = await openChannel(host, row.id, row.directory);
     try {
-      await channel.order({ do: "ping" }, ALIVE_LIMIT_MS);
+      for (let attempt = 1; ; attempt += 1) {
+        try {
+          return await channel.order({ do: "ping" }, ALIVE_LIMIT_MS);
+        } catch (error) {
+          if (attempt === ALIVE_TRIES) throw error;
+        }
+      }
     } finally {
       channel.close();
     }

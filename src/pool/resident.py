@@ -168,6 +168,17 @@ def obey(order):
         raise ValueError("what is %r?" % what)
 
 
+def say(port, data):
+    # What is said may come in before the kernel was told that somebody listens, or is there again: it takes no answer until then.
+    for _ in range(200):
+        try:
+            data = data[os.write(port, data):]
+            if not data:
+                return
+        except BlockingIOError:
+            signal.sigtimedwait([signal.SIGIO], 0.02)
+
+
 def main(path):
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
     port = os.open(path, os.O_RDWR | os.O_NONBLOCK)
@@ -194,10 +205,7 @@ def main(path):
                 answer["ok"] = True
             except Exception as error:
                 answer["error"] = "%s: %s" % (type(error).__name__, error)
-            try:
-                os.write(port, (json.dumps(answer) + "\n").encode())
-            except OSError:
-                pass
+            say(port, (json.dumps(answer) + "\n").encode())
 
 
 if __name__ == "__main__":
