@@ -1,8 +1,10 @@
 /** Every command there is. A row costs nothing until it is called: its module is loaded then. */
 import type { ArgumentSpec, Command, OptionSpec } from "./command.ts";
 import { JOBS, KEEP_FAILED, KEEP_GOING, KEY, RECEIPT } from "./options.ts";
+import { DAEMON } from "./table-daemon.ts";
 import { POOLS } from "./table-pool.ts";
 import { SYSTEMS } from "./table-systems.ts";
+import { TEMPLATES } from "./table-template.ts";
 
 const buildModule = () => import("./commands/build.ts");
 const storeModule = () => import("./commands/store.ts");
@@ -359,4 +361,4 @@ const REST: readonly Command[] = [
   },
 ];
 
-export const COMMANDS: readonly Command[] = [...LINE, ...STORE, ...PACKAGES, ...SYSTEMS, ...POOLS, ...REST];
+export const COMMANDS: readonly Command[] = [...LINE, ...STORE, ...PACKAGES, ...SYSTEMS, ...TEMPLATES, ...POOLS, ...DAEMON, ...REST];
