@@ -54,8 +54,10 @@ test("the script", () => {
 });
 
 describe("the script, with stand-ins for the tools", () => {
-  let place = "";
-  afterEach(() => fs.rmSync(place, { recursive: true, force: true }));
+  const places: string[] = [];
+  afterEach(() => {
+    for (const place of places.splice(0)) fs.rmSync(place, { recursive: true });
+  });
 
   interface Ran {
     readonly status: number | null;
@@ -68,7 +70,8 @@ describe("the script, with stand-ins for the tools", () => {
 
   /** md0 is attached while there is a file `md0`; what is mounted at `root` is the directory `ufs`, moved there and back. */
   function run(verb: string, { stale = false, failing = "", partition = "freebsd-ufs" } = {}): Ran {
-    place = fs.mkdtempSync(join(tmpdir(), "garth-instance-"));
+    const place = fs.mkdtempSync(join(tmpdir(), "garth-instance-"));
+    places.push(place);
     const at = (name: string): string => join(place, name);
     fs.mkdirSync(at("bin"));
     fs.mkdirSync(at("machine"));

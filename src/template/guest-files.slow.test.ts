@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { CLOUD_FILES, SEED_FILES } from "./guest-files.ts";
 
-const scratch = fs.mkdtempSync(join(tmpdir(), "garth-guest-"));
+const scratch = fs.mkdtempSync(join(tmpdir(), "garth-seeded-"));
 afterAll(() => fs.rmSync(scratch, { recursive: true, force: true }));
 
 function textAt(path: string): string {
