@@ -235,6 +235,14 @@ describe("the connection", () => {
     expect(processes.map(({ seen }) => seen())).toEqual(Array.from({ length: 30 }, (_, index) => `hello ${index}\n`));
   });
 
+  test("a server that allows more sessions is reached over one connection", async () => {
+    await using other = await openTestGuest({ name: "wide", config: ["MaxSessions 40"] });
+    const guest = openGuest(host, { ...other.address, maxSessions: 40 });
+    await Promise.all(Array.from({ length: 30 }, () => guest.run({ argv: ["sleep", "0.1"] })));
+    expect(await mastersOf(host, other.address)).toHaveLength(1);
+    guest.close();
+  });
+
   test("another process's object finds it open; closing one leaves it to the other", async () => {
     const before = await mastersOf(host, there.address);
     expect(before[0]).toMatchObject({ socket: there.address.controlSocket });

@@ -17,7 +17,7 @@
  * /bin/sh), grep(1) and tr(1) for signals, `Subsystem sftp` for files. Linux and FreeBSD: on FreeBSD other users are reached by chroot(8),
  * processes by ps(1); directories are watched by looking once a second, as everywhere without python3 and inotify.
  *
- * Limits: 160 sessions of one process in one guest. A command line with its variables has less than 128 KiB. `run` holds 256 MiB of output;
+ * Limits: 20 connections of one process to one guest, which are 160 sessions where its sshd allows ten for each. A command line with its variables has less than 128 KiB. `run` holds 256 MiB of output;
  * `spawn` any amount, as fast as it is taken. Times of files are whole seconds. The server's own end (a guest that is gone without a word) is noticed
  * when something is sent, and by nobody before: nothing is sent to ask. A file of the guest whose opening or reading waits for ever (a pipe,
  * which is refused; /proc/kmsg, which is not) holds up this object's other files. A process that was killed while it opened a session may take the

@@ -1,8 +1,8 @@
 /**
- * Sessions in one guest over as many connections as it takes. A server lets ten be open over one (MaxSessions of sshd); when eight are taken
- * the next connection is opened beside the first, with a socket and a master of its own, and kept. Two are left for others who use the same
- * master: being refused is what a connection does not get over well (see `connection.ts`). It happens where MaxSessions is less than
- * that, or others take more: then there are fewer from then on.
+ * Sessions in one guest over as many connections as it takes. A server lets so many be open over one (MaxSessions of sshd: ten, or what the
+ * address says); when all but two are taken the next connection is opened beside the first, with a socket and a master of its own, and kept.
+ * Two are left for others who use the same master: being refused is what a connection does not get over well (see `connection.ts`). It
+ * happens where there are fewer than that, or others take more: then there are fewer from then on.
  *
  *     closed ──open──► open ──the master ended──► closed (opened again by whoever needs it next)
  *        └──────────────┴──────end──────► ended
@@ -13,14 +13,14 @@ import { type Channel, type ChannelHandlers, type Connection, openConnection } f
 import { ensureMaster, socketOf, type StartOptions, unreachable } from "./ssh.ts";
 import type { GuestAddress } from "./types.ts";
 
-const SESSIONS_MAX = 8;
-/** 160 sessions at once. */
+const SESSIONS = 10;
+const LEFT_FOR_OTHERS = 2;
 const CONNECTIONS_MAX = 20;
 
 export interface Link {
   /** Opens the first connection, or finds it open. @throws Problem E_GUEST_UNREACHABLE, E_GUEST_LOST after `end`; the signal's reason */
   open(options?: StartOptions): Promise<void>;
-  /** @throws Problem E_GUEST_UNREACHABLE, E_GUEST_LOST, E_GUEST_FULL when every connection has all the sessions it may have */
+  /** @throws Problem E_GUEST_UNREACHABLE, E_GUEST_LOST, E_GUEST_BUSY when every connection has all the sessions it may have */
   session(handlers: ChannelHandlers): Promise<Channel>;
   /** Ends every session of this process; the masters stay. */
   end(): void;
@@ -39,7 +39,7 @@ interface Slot {
 
 export function linkTo(host: Host, address: GuestAddress): Link {
   const slots: Slot[] = Array.from({ length: CONNECTIONS_MAX }, () => ({ opening: undefined }));
-  let capacity = SESSIONS_MAX;
+  let capacity = Math.max(1, (address.maxSessions ?? SESSIONS) - LEFT_FOR_OTHERS);
   let ended = false;
   const assertOpen = (): void => {
     if (ended) {
@@ -123,7 +123,7 @@ export function linkTo(host: Host, address: GuestAddress): Link {
         capacity = Math.max(1, Math.min(capacity, connection.sessions));
       }
       throw new Problem({
-        code: "E_GUEST_FULL",
+        code: "E_GUEST_BUSY",
         message: `reaching ${address.name}: ${CONNECTIONS_MAX} connections have all the sessions they may have`,
         hint: "fewer commands at once; or a larger MaxSessions in the guest's sshd_config",
       });

@@ -19,6 +19,8 @@ export interface GuestAddress {
   readonly controlSocket: string;
   /** Words that go before `ssh` where the guest is in a network of its own: `ip netns exec NAME`. */
   readonly through: readonly string[];
+  /** MaxSessions of its sshd, where it is not the ten of one that nobody configured. */
+  readonly maxSessions?: number;
 }
 
 export interface GuestCommand {
