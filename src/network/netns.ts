@@ -45,6 +45,8 @@ import { SAMPLE_POLICY, samplePort } from "./sample.ts";
 import type { BridgeNetwork, BridgeSpec, Port } from "./types.ts";
 
 const NAMESPACES = "/run/netns";
+/** Of the interfaces of a network that is removed; within its namespace nobody else counts them. */
+const GROUP = 7;
 /** Nothing here waits for anybody but the kernel. */
 const STEP_LIMIT_MS = 30_000;
 
@@ -88,8 +90,8 @@ export function netnsNetwork(host: Host, spec: BridgeSpec): BridgeNetwork {
     [standing, uplink] = [undefined, undefined];
     const made = (await look())?.filter(({ name }) => name.startsWith(PREFIX)) ?? [];
     if (made.length > 0) {
-      // One by one and before the namespace: a process that still lives in it would keep them, unseen.
-      const batch = made.map(({ name }) => `link del ${name}\n`).join("");
+      // Before the namespace: a process that still lives in it would keep them, unseen. As one group: each alone waits for the kernel.
+      const batch = `${made.map(({ name }) => `link set ${name} group ${GROUP}\n`).join("")}link del group ${GROUP}\n`;
       await run("removing its interfaces", ["ip", "-n", names.network, "-force", "-batch", "-"], {
         stdin: batch,
         okStatuses: [0, 1],
