@@ -111,6 +111,35 @@ test("a disk that somebody else made is imported under its name, its checksum fi
   expect(made.text()).toContain(`made of    ${file}, raw, sha256 ${sum}`);
 });
 
+test("a disk is fetched from where it is published", async () => {
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    fetch: ({ url }) =>
+      url.endsWith("/cloud.qcow2") ? new Response(Bun.file(at("cloud.qcow2"))) : new Response("", { status: 404 }),
+  });
+  try {
+    execFileSync("qemu-img", ["convert", "-O", "qcow2", at("Cloud_12.raw"), at("cloud.qcow2")]);
+    const sum = execFileSync("sha256sum", [at("cloud.qcow2")], { encoding: "utf8" }).slice(0, 64);
+    const url = `http://127.0.0.1:${server.port}/cloud.qcow2`;
+    const made = await call("import", url, "--sha256", sum, "--name", "fetched");
+    expect(made.data).toMatchObject({ name: "fetched", manifest: { origin: { source: url, sha256: sum, format: "qcow2" } } });
+    const missing = call(
+      "import",
+      `${url}.gone`,
+      "--sha256",
+      sum.replace(/^./, (digit) => (digit === "0" ? "1" : "0")),
+      "--name",
+      "gone",
+    );
+    expect((await problemOf(missing)).code).toBe("E_FETCH_FAILED");
+    expect(existsSync(state("gone.manifest"))).toBe(false);
+    expect((await call("rm", "fetched")).text()).toBe("removed fetched");
+  } finally {
+    await server.stop(true);
+  }
+});
+
 test("all of them are listed, shown, held against what was signed, and removed", async () => {
   const listed = await call("ls");
   expect(listed.data).toMatchObject({ templates: [{ name: "clone" }, { name: "cloud-12" }, { name: "web" }], broken: [] });
