@@ -140,7 +140,7 @@ test(
     running.child.kill("SIGTERM");
     expect((await running.next("ending"))["signal"]).toBe("SIGTERM");
     expect(await running.child.exited).toBe(0);
-    expect([existsSync(socket), existsSync(link)]).toEqual([false, false]);
+    expect([existsSync(dirname(socket)), existsSync(link)]).toEqual([false, false]);
     const nobody = garth(root, ["sandbox", "ls"]);
     expect([nobody.status, nobody.stderr]).toEqual([3, expect.stringContaining("start it with `garth daemon`")]);
   },

@@ -10,7 +10,6 @@
  *
  * Limits: HTTP without TLS; put a server such as nginx in front where that is wanted (`garth repo nginx-conf`).
  */
-export { readPlace } from "./configuration.ts";
 export { type KeyRecord, openKeys } from "./keys.ts";
 export { listen, type Listener, type ListenRequest } from "./listen.ts";
 export { formatLine, type Log, type LogFormat } from "./log.ts";

@@ -12,7 +12,7 @@ import { gatewayConfiguration, isExposed, readKeysFile, readPlace, type Wanted }
 import { type Handle, listen, listenSocket } from "./listen.ts";
 import type { Log } from "./log.ts";
 import { openRounds } from "./rounds.ts";
-import { prepareSocket, publishSocket, socketLink, withdrawSocket } from "./socket.ts";
+import { leaveRuntime, prepareSocket, publishSocket, socketLink, withdrawSocket } from "./socket.ts";
 
 const LEASE = "daemon";
 /** How long answers that are under way may take when the daemon ends. */
@@ -134,6 +134,7 @@ async function assemble(options: DaemonOptions, undo: (() => Promise<void> | voi
     }
     return response;
   };
+  undo.push(() => leaveRuntime(garth));
   const socket = listenSocket({
     bodyMaxBytes: BODY_MAX_BYTES,
     socket: prepareSocket(garth),

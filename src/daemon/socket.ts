@@ -52,6 +52,12 @@ export function publishSocket({ host, places }: Pick<Garth, "host" | "places">):
   files.symlink(file, link);
 }
 
+/** What is left when nobody listens any more; connections to machines may lie there too, and then it stays. */
+export function leaveRuntime({ host, places }: Pick<Garth, "host" | "places">): void {
+  const { files } = host;
+  if (files.exists(places.runtime) && files.list(places.runtime).length === 0) files.removeDirectory(places.runtime);
+}
+
 export function withdrawSocket({ host, places }: Pick<Garth, "host" | "places">): void {
   const { files } = host;
   const link = socketLink(places);
