@@ -1,5 +1,6 @@
 /** Snapshots of a sandbox, and sandboxes that go on from where another one is. */
 import { createSandbox, snapshotOrigin } from "./create.ts";
+import type { MachineSnapshot } from "../../pool/index.ts";
 import type { Control } from "./context.ts";
 import { collectSnapshots, notFound } from "./life.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
@@ -7,22 +8,21 @@ import type { Live } from "./registry.ts";
 import type { SnapshotRecord } from "./snapshots.ts";
 import type { Caller } from "./types.ts";
 
-/** The sandbox stands still for a moment, and goes on. @throws Refusal 404; Problem */
-export function snapshotSandbox(
-  control: Control,
-  live: Live,
-  name: string | undefined,
-  visible: "shown" | "hidden",
-): Promise<SnapshotRecord> {
-  const { pools, snapshots, events, now } = control;
-  return live.queue.run(async () => {
-    const { id, tenant, entry } = live.record;
-    if (live.ending !== undefined) throw notFound(id);
-    const made = await pools.snapshot(entry, name === undefined ? {} : { name });
-    const snapshot = snapshots.add(made, tenant, id, name, visible);
-    if (visible === "shown")
-      events.emit("sandbox.lifecycle.checkpointed", live.record, Math.trunc(now()), { snapshot_id: made.id });
+/** One that is shown. The sandbox stands still for a moment, and goes on. @throws Refusal 404; Problem */
+export function snapshotSandbox(control: Control, live: Live, name: string | undefined): Promise<SnapshotRecord> {
+  return inItsTurn(control, live, name, (made) => {
+    const { id, tenant } = live.record;
+    const snapshot = control.snapshots.add(made, tenant, id, name, "shown");
+    control.events.emit("sandbox.lifecycle.checkpointed", live.record, Math.trunc(control.now()), { snapshot_id: made.id });
     return snapshot;
+  });
+}
+
+function inItsTurn<T>({ pools }: Control, live: Live, name: string | undefined, keep: (made: MachineSnapshot) => T): Promise<T> {
+  return live.queue.run(async () => {
+    const { id, entry } = live.record;
+    if (live.ending !== undefined) throw notFound(id);
+    return keep(await pools.snapshot(entry, name === undefined ? {} : { name }));
   });
 }
 
@@ -47,8 +47,12 @@ export async function forkSandbox(
   if (max !== undefined && registry.count(caller.tenant) >= max) {
     throw new Refusal(403, `${caller.tenant} has ${registry.count(caller.tenant)} sandboxes, and may have ${max}`);
   }
-  const snapshot = await snapshotSandbox(control, live, undefined, "hidden");
-  const release = control.snapshots.hold(snapshot.id);
+  const { snapshots } = control;
+  const { snapshot, release } = await inItsTurn(control, live, undefined, (made) => ({
+    // Held before it is known: whoever takes hidden ones away meanwhile leaves it.
+    release: snapshots.hold(made.id),
+    snapshot: snapshots.add(made, record.tenant, record.id, undefined, "hidden"),
+  }));
   const { lifecycle, metadata, environment, network, allowPublicTraffic, maskRequestHost } = record;
   const wanted = { timeoutMs, lifecycle, metadata, environment, network, allowPublicTraffic, maskRequestHost };
   try {

@@ -153,6 +153,20 @@ describe("at its time", () => {
     expect(faults.length).toBe(2);
   });
 
+  test("what is under way is not begun again", async () => {
+    const { gateway, pools } = await open();
+    const { sandboxID: id } = await create({ timeout: 10, autoPause: true });
+    const held = pools.hold("pause");
+    pools.fail("pause", new Error("no"));
+    clock.advance(10_000);
+    const first = gateway.tick();
+    await held.reached;
+    const second = gateway.tick();
+    held.release();
+    await Promise.all([first, second]);
+    expect([await state(id), pools.calls.filter((call) => call.startsWith("pause")).length]).toEqual(["running", 1]);
+  });
+
   test("a timer keeps it, without anybody asking", async () => {
     const { pools } = await open({ now: Date.now });
     const gone = pools.ended("return");
@@ -409,6 +423,14 @@ describe("a look at the machines", () => {
     ]);
     expect(await story(gone.sandboxID)).toEqual(["created", "killed machine-lost"]);
     expect(await endIn(woken.sandboxID)).toBe(300_000);
+  });
+
+  test("finds as many as there may be, and no more", async () => {
+    await open({ configuration: { sandboxesMax: 1 } });
+    const { sandboxID: id } = await create();
+    expect(await status(place.call("POST", "/v2/sandboxes", { templateID: "base" }))).toBe(503);
+    await place.call("DELETE", `/sandboxes/${id}`);
+    await create();
   });
 
   test("destroys again what could not be destroyed; its place is taken until then", async () => {

@@ -71,6 +71,8 @@ describe("without keys", () => {
     expect(await status({ Host: "127.0.0.1.example.org" })).toBe(403);
     expect(await status({ Host: "localhost", Origin: "https://evil.example.org" })).toBe(403);
     expect(await status({ Host: "localhost", Origin: "null" })).toBe(403);
+    const stranger = await ask({ Host: "localhost", Origin: "https://evil.example.org" });
+    expect(stranger?.headers.get("access-control-allow-origin")).toBeNull();
     const page = await ask({ Host: "localhost", Origin: "http://localhost:5173" });
     expect([page?.status, page?.headers.get("access-control-allow-origin")]).toEqual([200, "http://localhost:5173"]);
   });

@@ -27,7 +27,7 @@ export function templateRoutes(control: Control): readonly Route[] {
       throw new Refusal(403, `${tenant} has ${snapshotsPerTenantMax} snapshots, and no more`);
     }
     const called = name === undefined || name === null ? undefined : snapshotName(name);
-    return Response.json(snapshotDocument(await snapshotSandbox(control, live, called, "shown")), { status: 201 });
+    return Response.json(snapshotDocument(await snapshotSandbox(control, live, called)), { status: 201 });
   };
 
   const listSnapshots = ({ query, caller }: RouteRequest): Response => {
