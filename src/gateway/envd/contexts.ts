@@ -84,7 +84,13 @@ export function openContexts(state: SessionState): Contexts {
 
   const start = async ({ context, language }: Held): Promise<Kernel> => {
     const user = await guest.user(defaultUser);
-    return await startKernel(guest, { language, cwd: context.cwd, user: user.name, env: sandbox.environment });
+    return await startKernel(guest, {
+      language,
+      cwd: context.cwd,
+      user: user.name,
+      env: sandbox.environment,
+      startTimeoutMs: limits.kernelStartMs,
+    });
   };
 
   /** The kernel there is, or another. One that could not be started is not kept. */
@@ -214,10 +220,11 @@ export function openContexts(state: SessionState): Contexts {
         }
       });
     },
-    close() {
-      for (const held of contexts.values()) void endKernel(held, "the sandbox was killed");
+    async close() {
+      const held = [...contexts.values()];
       contexts.clear();
       defaults.clear();
+      await Promise.all(held.map((one) => endKernel(one, "the sandbox was killed")));
     },
   };
 }

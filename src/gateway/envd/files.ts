@@ -6,6 +6,7 @@ import { posix } from "node:path";
 import { Problem } from "../../base/index.ts";
 import type { GuestUser } from "../../guest/index.ts";
 import { bodyChunks, mediaType } from "./body.ts";
+import { unavailable } from "./codes.ts";
 import { HttpError, httpErrorOf, jsonError } from "./http-error.ts";
 import { boundaryOf, formParts } from "./multipart.ts";
 import { resolvePath } from "./paths.ts";
@@ -201,6 +202,7 @@ async function upload(transfer: Transfer): Promise<Response> {
 
 export async function serveFiles(request: Request, state: SessionState): Promise<Response> {
   try {
+    if (state.ended) throw new HttpError(502, unavailable(state.session.ended.reason).message);
     const query = new URL(request.url).searchParams;
     const named = query.get("username") ?? basicUser(request.headers.get("authorization"));
     const user = await state.session.guest.user(named === undefined || named === "" ? state.defaultUser : named);

@@ -48,7 +48,7 @@ describe("cells of Python", () => {
   });
 
   test("each line of an answer is one document, the first the count, the last the end", async () => {
-    const response = await post("/execute", { code: "print('a\\nb')\n'c\\nd'" });
+    const response = await post("/execute", { code: "import sys\nn = sys.stdout.write('a\\nb\\n')\n'c\\nd'" });
     const lines = (await response.text())
       .trimEnd()
       .split("\n")

@@ -114,6 +114,7 @@ async function route(request: Request, state: SessionState): Promise<Response> {
 
 export async function serveInterpreter(request: Request, state: SessionState): Promise<Response> {
   try {
+    if (state.ended) throw new HttpError(502, unavailable(state.session.ended.reason).message);
     return await route(request, state);
   } catch (error) {
     const failure = httpErrorOf(error);

@@ -14,7 +14,7 @@ const STDERR_KEPT_BYTES = 4096;
 const program = new TextEncoder().encode(KERNEL);
 const BOOT = `import os
 b = b""
-while len(b) < ${program.byteLength}: b += os.read(0, ${program.byteLength} - len(b))
+while len(b) < ${program.byteLength}: b += os.read(0, ${program.byteLength} - len(b)) or os._exit(1)
 exec(compile(b, "<kernel>", "exec"), {"__name__": "kernel"})`;
 
 /** A line of a kernel, its `id` taken off: {"type": "stdout", "text": "..."}. */
@@ -37,6 +37,7 @@ export interface KernelOptions {
   readonly language: Language;
   readonly cwd: string;
   readonly user: string;
+  readonly startTimeoutMs: number;
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -79,7 +80,7 @@ function parseEvent(line: string): (KernelEvent & { readonly id: unknown }) | un
 
 /** @throws Problem as Guest.spawn; E_KERNEL_FAILED with what it said when it ends before it is ready */
 export async function startKernel(guest: Guest, options: KernelOptions): Promise<Kernel> {
-  const { language, cwd, user, env } = options;
+  const { language, cwd, user, env, startTimeoutMs } = options;
   const ready = Promise.withResolvers<void>();
   let process: GuestProcess | undefined;
   let running: Running | undefined;
@@ -135,8 +136,18 @@ export async function startKernel(guest: Guest, options: KernelOptions): Promise
   });
   // Where it is ready, nobody waits for this any more.
   ready.promise.catch(() => {});
-  await started.write(program);
-  await ready.promise;
+  const timer = setTimeout(() => {
+    ready.reject(
+      new Problem({ code: "E_KERNEL_FAILED", message: `the interpreter's python3 was not ready after ${startTimeoutMs} ms` }),
+    );
+    void started.signal("SIGKILL").catch(() => false);
+  }, startTimeoutMs);
+  try {
+    await started.write(program);
+    await ready.promise;
+  } finally {
+    clearTimeout(timer);
+  }
 
   const request = (document: object) => started.write(`${JSON.stringify(document)}\n`).catch(() => {});
   return {

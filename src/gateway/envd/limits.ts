@@ -20,6 +20,8 @@ export interface Limits {
   readonly watcherIdleMs: number;
   readonly watcherEventsMax: number;
   readonly contextsMax: number;
+  /** How long a kernel may take to be ready. */
+  readonly kernelStartMs: number;
   /** Executions that wait for one context. */
   readonly executionsQueuedMax: number;
   /** How long an interrupted execution may go on before its kernel is killed. */
@@ -41,6 +43,7 @@ export const DEFAULT_LIMITS: Limits = {
   watcherIdleMs: 10 * 60_000,
   watcherEventsMax: 10_000,
   contextsMax: 32,
+  kernelStartMs: 120_000,
   executionsQueuedMax: 32,
   interruptGraceMs: 30_000,
   killGraceMs: 5000,

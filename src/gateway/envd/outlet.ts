@@ -124,7 +124,8 @@ export function openOutlet(options: OutletOptions): Outlet {
     body,
     send(bytes) {
       if (state !== "open") return;
-      if (queuedBytes + bytes.byteLength > QUEUE_MAX_BYTES) {
+      // One frame always has room: a picture may be as large as that.
+      if (queuedBytes > 0 && queuedBytes + bytes.byteLength > QUEUE_MAX_BYTES) {
         overflow(`more than ${QUEUE_MAX_BYTES} bytes of output are waiting to be read`);
         return;
       }

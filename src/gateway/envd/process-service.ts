@@ -76,7 +76,11 @@ async function start(call: Call, message: unknown, outlet: Outlet): Promise<void
     await startAnyway(processesOf(call.state), call.state, planned, outlet);
   } catch (error) {
     if (error instanceof Problem && error.code === "E_NO_DIRECTORY") {
-      throw new RpcError("invalid_argument", `cwd '${planned.config.cwd ?? ""}' does not exist`, { cause: error });
+      throw new RpcError(
+        "invalid_argument",
+        planned.config.cwd === undefined ? error.message : `cwd '${planned.config.cwd}' does not exist`,
+        { cause: error },
+      );
     }
     throw error;
   }

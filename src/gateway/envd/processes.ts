@@ -14,6 +14,10 @@ import { dataEvent, endEvent, type Selector, startEvent } from "./process-messag
 import type { Part, SessionState } from "./state.ts";
 import { openTail, type Tail } from "./tail.ts";
 
+/** Between two tries to kill what is past its time. */
+const KILL_AGAIN_MS = 1000;
+const KILL_AGAIN_MAX_MS = 60_000;
+
 export interface ProcessConfig {
   readonly cmd: string;
   readonly args: readonly string[];
@@ -89,7 +93,7 @@ export function openProcesses(state: SessionState): Processes {
   const { guest } = state.session;
   const { limits } = state;
   const running = new Map<number, Kept>();
-  const ended = new Map<number, Kept>();
+  const ended = new Map<number, { readonly kept: Kept; readonly cancel: () => void }>();
   const timers = new Set<ReturnType<typeof setTimeout>>();
   let starting = 0;
   let closed = false;
@@ -106,44 +110,54 @@ export function openProcesses(state: SessionState): Processes {
     };
   };
 
-  const select = (selector: Selector, among: readonly ReadonlyMap<number, Kept>[]): Kept => {
+  const select = (selector: Selector, among: Iterable<Kept>): Kept => {
     const missing = describe(selector);
-    for (const map of among) {
-      if (typeof selector?.pid === "number") {
-        const kept = map.get(selector.pid);
-        if (kept !== undefined) return kept;
-      } else {
-        // The newest of those that share a tag.
-        const kept = [...map.values()].findLast((one) => one.start.tag === selector?.tag);
-        if (kept !== undefined) return kept;
-      }
-    }
-    throw new RpcError("not_found", missing);
+    const found = [...among].findLast(({ pid, start }) =>
+      typeof selector?.pid === "number" ? pid === selector.pid : start.tag === selector?.tag,
+    );
+    if (found === undefined) throw new RpcError("not_found", missing);
+    return found;
+  };
+
+  const forget = (pid: number) => {
+    ended.get(pid)?.cancel();
+    ended.delete(pid);
   };
 
   const keep = (kept: Kept) => {
     if (closed) return;
-    ended.delete(kept.pid);
-    ended.set(kept.pid, kept);
+    forget(kept.pid);
+    ended.set(kept.pid, { kept, cancel: after(limits.endedKeptMs, () => ended.delete(kept.pid)) });
     for (const pid of ended.keys()) {
       if (ended.size <= limits.endedKeptMax) break;
-      ended.delete(pid);
+      forget(pid);
     }
-    after(limits.endedKeptMs, () => {
-      if (ended.get(kept.pid) === kept) ended.delete(kept.pid);
-    });
   };
 
-  /** At the deadline: the whole tree goes, then whoever started it is told. */
+  /** A guest that is paused takes no signal, and gets it when it goes on. Ends with the process or the sandbox. */
+  const kill = async (kept: Kept) => {
+    const over = () => closed || kept.exit !== undefined;
+    for (let waitMs = KILL_AGAIN_MS; !over(); waitMs = Math.min(2 * waitMs, KILL_AGAIN_MAX_MS)) {
+      const sent = await kept.process.signal("SIGKILL").then(
+        () => true,
+        () => false,
+      );
+      if (sent) return;
+      const waited = Promise.withResolvers<void>();
+      after(waitMs, waited.resolve);
+      await Promise.race([waited.promise, kept.process.exited]);
+    }
+  };
+
+  /** At the deadline: the whole tree goes, then whoever started it is told; not much later than was promised, whatever the guest does. */
   const expire = async (kept: Kept, outlet: Outlet) => {
     kept.expired = true;
     kept.outlets.delete(outlet);
-    const gone = Promise.withResolvers<void>();
-    const stop = after(limits.killGraceMs, gone.resolve);
-    void kept.process.exited.then(() => gone.resolve());
-    await Promise.race([kept.process.signal("SIGKILL").catch(() => false), gone.promise]);
-    await gone.promise;
-    stop();
+    const late = Promise.withResolvers<void>();
+    const cancel = after(limits.killGraceMs, late.resolve);
+    void kill(kept);
+    await Promise.race([kept.process.exited, late.promise]);
+    cancel();
     outlet.end(new RpcError("deadline_exceeded", `the process was killed after its ${kept.start.timeoutMs} ms`));
   };
 
@@ -170,7 +184,7 @@ export function openProcesses(state: SessionState): Processes {
           expired: false,
         };
         // An id that the guest uses again is the new process's.
-        ended.delete(fresh.pid);
+        forget(fresh.pid);
         running.set(fresh.pid, fresh);
         outlet.send(messageEnvelope(startEvent(fresh.pid)));
         attach(fresh, outlet);
@@ -189,7 +203,7 @@ export function openProcesses(state: SessionState): Processes {
       }
     },
     connect(selector, outlet) {
-      const kept = select(selector, [running, ended]);
+      const kept = select(selector, [...[...ended.values()].map((one) => one.kept), ...running.values()]);
       outlet.send(messageEnvelope(startEvent(kept.pid)));
       const replay = (exit: GuestExit) => {
         for (const { chunk, channel } of kept.tail.pieces) outlet.send(messageEnvelope(dataEvent(chunk, channel)));
@@ -200,7 +214,7 @@ export function openProcesses(state: SessionState): Processes {
       else if (kept.expired) void kept.process.exited.then(replay);
       else attach(kept, outlet);
     },
-    find: (selector) => select(selector, [running]),
+    find: (selector) => select(selector, running.values()),
     list: () => [...running.values()],
     close() {
       closed = true;

@@ -13,6 +13,8 @@ import type { SessionState } from "./state.ts";
 const UNARY = "application/json";
 const STREAM = "application/connect+json";
 const TIMEOUT_MAX_DIGITS = 10;
+/** 25 days: a timer of more than 31 bits fires at once. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
 
 /** What a method knows of its call. */
 export interface Call {
@@ -59,7 +61,7 @@ function timeoutOf(header: string | null): number | undefined {
   if (!/^\d+$/.test(header) || header.length > TIMEOUT_MAX_DIGITS) {
     throw new RpcError("invalid_argument", `protocol error: invalid timeout ${JSON.stringify(header)}`);
   }
-  return Number(header) === 0 ? undefined : Number(header);
+  return Number(header) === 0 ? undefined : Math.min(Number(header), TIMER_MAX_MS);
 }
 
 function keepaliveOf(header: string | null, limits: Limits): number {

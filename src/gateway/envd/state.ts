@@ -16,11 +16,13 @@ export interface SessionState {
   readonly ended: boolean;
   /** A fault of ours, which the client is not told about. */
   readonly onFault: (error: unknown) => void;
-  end(reason: unknown): void;
+  /** Settles when every part has closed. */
+  end(reason: unknown): Promise<void>;
 }
 
 export interface Part {
-  close(): void;
+  /** Settles when nothing of it is left in the guest, as far as that can be reached. */
+  close(): void | Promise<void>;
 }
 
 export type StateOptions = Pick<SessionState, "limits" | "defaultUser" | "onFault">;
@@ -30,16 +32,17 @@ export function openState(session: Session, options: StateOptions): SessionState
   const parts = new Map<symbol, Part>();
   let ended = false;
 
-  const end = (reason: unknown) => {
+  const end = async (reason: unknown): Promise<void> => {
     if (ended) return;
     ended = true;
     for (const outlet of outlets) outlet.end(unavailable(reason));
     outlets.clear();
-    for (const part of parts.values()) part.close();
-    parts.clear();
     session.ended.removeEventListener("abort", onEnded);
+    const closing = [...parts.values()].map((part) => part.close());
+    parts.clear();
+    await Promise.all(closing);
   };
-  const onEnded = () => end(session.ended.reason);
+  const onEnded = () => void end(session.ended.reason);
 
   const state: SessionState = {
     session,
@@ -57,7 +60,7 @@ export function openState(session: Session, options: StateOptions): SessionState
       // Each key belongs to the one file that makes its part.
       if (kept !== undefined) return kept as T;
       const made = make();
-      if (ended) made.close();
+      if (ended) void made.close();
       else parts.set(key, made);
       return made;
     },

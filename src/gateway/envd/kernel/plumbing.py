@@ -37,6 +37,9 @@ HERE = "<kernel>"
 READ_BYTES = 65536
 TEXT_KEPT = 8192
 PAUSE_S = 0.1
+TOGETHER_S = 0.003
+PIPE_BYTES = 1024 * 1024
+F_SETPIPE_SZ = 1031  # of Linux; not in fcntl before Python 3.10
 RESULT_MAX_BYTES = 32 * 1024 * 1024
 TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 CO_COROUTINE = 0x80
@@ -152,6 +155,11 @@ def redirect():
     for target, name in ((1, "stdout"), (2, "stderr")):
         mine, theirs = os.pipe()
         os.set_blocking(mine, False)
+        if sys.platform == "linux":
+            try:
+                fcntl.fcntl(mine, F_SETPIPE_SZ, PIPE_BYTES)
+            except OSError:
+                pass  # more than an ordinary user may have
         os.dup2(theirs, target)
         os.close(theirs)
         stream = Stream(target, name)
@@ -192,10 +200,13 @@ def read_all(fd):
 def read_outputs():
     while outputs:
         ready, _, _ = select.select(list(outputs), [], [], PAUSE_S)
+        if ready:
+            # What belongs together comes together: print() writes its end by itself.
+            time.sleep(TOGETHER_S)
         with reading:
             for fd in ready:
-                if fd in outputs:
-                    read_some(fd)
+                if fd in outputs and read_some(fd) > 0:
+                    read_all(fd)
             if ready:
                 continue
             for fd, (name, _, stream) in list(outputs.items()):
