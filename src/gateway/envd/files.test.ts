@@ -12,7 +12,7 @@ let sandbox: Sandbox;
 let home: string;
 
 beforeAll(async () => {
-  guest = await openTestGuest({ before: "mkdir -p /tmp/garth-small && mount -t tmpfs -o size=256k none /tmp/garth-small" });
+  guest = await openTestGuest({ before: "mount -t tmpfs -o size=256k none /mnt" });
   await guest.guest.connect();
   served = await serveEnvd(guest.guest, { limits: { uploadMaxBytes: 16 * 1024 * 1024 } });
   sandbox = await served.sandbox();
@@ -94,10 +94,8 @@ describe("with the SDK", () => {
   });
 
   test("a disk that is full", async () => {
-    expect(sandbox.files.write("/tmp/garth-small/x", new Blob([patterned(1_000_000)]))).rejects.toBeInstanceOf(
-      NotEnoughSpaceError,
-    );
-    expect(await sandbox.files.list("/tmp/garth-small")).toEqual([]);
+    expect(sandbox.files.write("/mnt/x", new Blob([patterned(1_000_000)]))).rejects.toBeInstanceOf(NotEnoughSpaceError);
+    expect(await sandbox.files.list("/mnt")).toEqual([]);
   });
 
   test("metadata is refused, not lost", async () => {
