@@ -25,7 +25,6 @@
 export { type GatewayConfiguration, isLoopback } from "./control/configuration.ts";
 export { addKey, type KeyRecord, listKeys, type NewKey, removeKey } from "./control/keys.ts";
 export { openGateway } from "./control/open.ts";
-export type { Forward } from "./control/proxy.ts";
 export { GATEWAY_MIGRATION } from "./control/schema.ts";
 export type { Gateway, GatewayOptions, Peer, Scope } from "./control/types.ts";
 export { type EnvdLimits, type EnvdOptions, openEnvd } from "./envd/index.ts";

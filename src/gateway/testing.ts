@@ -84,7 +84,6 @@ export interface TestGatewayOptions {
   readonly envd?: () => Envd;
   readonly configuration?: Partial<GatewayConfiguration>;
   readonly now?: () => number;
-  readonly forward?: NonNullable<Parameters<typeof openGateway>[0]["forward"]>;
 }
 
 /** Keeps time only where the test says so (`gateway.tick`), unless `configuration` lets it sweep. */
@@ -109,7 +108,7 @@ export async function testGateway(options: TestGatewayOptions = {}): Promise<Tes
       now,
       onFault: (doing, error) => faults.push(`${doing}: ${error instanceof Error ? error.message : String(error)}`),
     };
-    return openGateway(options.forward === undefined ? given : { ...given, forward: options.forward });
+    return openGateway(given);
   };
   let gateway = open();
   await gateway.start();
@@ -117,6 +116,7 @@ export async function testGateway(options: TestGatewayOptions = {}): Promise<Tes
     hostname: "127.0.0.1",
     port: 0,
     idleTimeout: 0,
+    development: false,
     fetch: (request, listener) => gateway.handle(request, { address: listener.requestIP(request)?.address }),
   });
   const url = server.url.href.replace(/\/$/, "");

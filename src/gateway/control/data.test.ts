@@ -5,40 +5,15 @@ import { type TestGateway, testGateway } from "../testing.ts";
 
 let place: TestGateway;
 let sandbox: Sandbox;
-let server: ReturnType<typeof Bun.serve>;
 beforeEach(async () => {
-  // Stands for a server inside the sandbox.
-  server = Bun.serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    fetch: async (request) => {
-      const { pathname, search } = new URL(request.url);
-      if (pathname === "/moved")
-        return new Response(null, { status: 302, headers: { Location: "http://elsewhere.example.org/" } });
-      if (pathname === "/packed") return new Response(Bun.gzipSync("packed"), { headers: { "Content-Encoding": "gzip" } });
-      return Response.json({
-        path: `${pathname}${search}`,
-        headers: Object.fromEntries(request.headers),
-        body: await request.text(),
-      });
-    },
-  });
-  place = await testGateway({
-    configuration: { domain: "sbx.test:3000" },
-    forward: async (_guest, port) => ({ address: "127.0.0.1", port: port === 8000 ? (server.port ?? 0) : 1 }),
-  });
+  place = await testGateway({ configuration: { domain: "sbx.test:3000" } });
   sandbox = await Sandbox.create("base", place.connection);
 });
-afterEach(async () => {
-  await place.close();
-  await server.stop(true);
-});
+afterEach(() => place.close());
 
 interface Seen {
   readonly code?: unknown;
-  readonly path?: string;
   readonly body?: string;
-  readonly headers: Readonly<Record<string, string>>;
 }
 const seenBy = async (answer: Response): Promise<Seen> => (await answer.json()) as Seen;
 const token = (): string => Reflect.get(sandbox, "envdAccessToken");
@@ -98,13 +73,6 @@ describe("a sandbox that is there", () => {
       const byHost = await ask("/process.Process/List", { Host: host, ...access }, { method: "POST", body: "{}" });
       expect([byHost.status, await byHost.json()]).toEqual([200, expected]);
     }
-  });
-
-  test("tells by host name what the SDK tells its users", async () => {
-    const host = sandbox.getHost(8000);
-    expect(host).toBe(`8000-${sandbox.sandboxId}.sbx.test:3000`);
-    const answer = await ask("/a?b=c", { Host: host });
-    expect([answer.status, (await seenBy(answer)).path]).toEqual([200, "/a?b=c"]);
   });
 
   test.each([
@@ -224,66 +192,5 @@ describe("signed URLs of files", () => {
     await waker.pause();
     expect(await status(fetch(signed))).toBe(200);
     expect((await waker.getInfo()).state).toBe("running");
-  });
-});
-
-describe("a server inside", () => {
-  test("is asked with the request as it came, but for what was meant for the gateway", async () => {
-    const headers = named(8000, {
-      "X-API-KEY": place.apiKey,
-      "X-Access-Token": token(),
-      "E2B-Traffic-Access-Token": "t",
-      Authorization: "Bearer of-the-application",
-      Cookie: "a=b",
-      Connection: "x-hop",
-      "X-Hop": "1",
-      "X-Mine": "yes",
-    });
-    const answer = await ask("/a/b?c=d%20e", headers, { method: "PUT", body: "hello" });
-    const seen = await seenBy(answer);
-    expect(seen).toMatchObject({ path: "/a/b?c=d%20e", body: "hello" });
-    expect(seen.headers).toMatchObject({ authorization: "Bearer of-the-application", cookie: "a=b", "x-mine": "yes" });
-    const names = ["x-api-key", "x-access-token", "e2b-traffic-access-token", "e2b-sandbox-id", "e2b-sandbox-port", "x-hop"];
-    expect(names.filter((name) => name in seen.headers)).toEqual([]);
-    expect(JSON.stringify(seen)).not.toContain(place.apiKey);
-  });
-
-  test("sees the name that clients use, or the one that was asked for", async () => {
-    const host = sandbox.getHost(8000);
-    expect((await seenBy(await ask("/", { Host: host }))).headers.host).toBe(host);
-    const masked = await Sandbox.create("base", { ...place.connection, network: { maskRequestHost: "localhost:${PORT}" } });
-    expect((await seenBy(await ask("/", { Host: masked.getHost(8000) }))).headers.host).toBe("localhost:8000");
-  });
-
-  test("answers for itself: redirects, packed bodies, no headers of ours", async () => {
-    const moved = await ask("/moved", named(8000));
-    expect([moved.status, moved.headers.get("location")]).toEqual([302, "http://elsewhere.example.org/"]);
-    const packed = await ask("/packed", named(8000, { Origin: "https://app.example.org" }));
-    expect([await packed.text(), packed.headers.get("access-control-allow-origin")]).toEqual(["packed", null]);
-  });
-
-  test("that does not listen is 502; an upgrade is 501", async () => {
-    const answer = await ask("/", named(9000));
-    expect([answer.status, await answer.json()]).toEqual([
-      502,
-      { code: 502, message: "nothing answers on port 9000 of the sandbox" },
-    ]);
-    expect(await status(ask("/", named(8000, { Upgrade: "websocket", Connection: "Upgrade" })))).toBe(501);
-  });
-
-  test("of a sandbox without public traffic asks for the token", async () => {
-    const closed = await Sandbox.create("base", { ...place.connection, network: { allowPublicTraffic: false } });
-    const headers = { "E2b-Sandbox-Id": closed.sandboxId, "E2b-Sandbox-Port": "8000" };
-    expect(await status(ask("/", headers))).toBe(403);
-    expect(await status(ask("/", { ...headers, "E2B-Traffic-Access-Token": sandbox.trafficAccessToken ?? "" }))).toBe(403);
-    expect(await status(ask("/", { ...headers, "E2B-Traffic-Access-Token": closed.trafficAccessToken ?? "" }))).toBe(200);
-  });
-
-  test("is 501 where the gateway has no way to it", async () => {
-    const plain = await testGateway();
-    const other = await Sandbox.create("base", plain.connection);
-    const answer = await fetch(plain.url, { headers: { "E2b-Sandbox-Id": other.sandboxId, "E2b-Sandbox-Port": "8000" } });
-    expect([answer.status, (await seenBy(answer)).code]).toEqual([501, 501]);
-    await plain.close();
   });
 });

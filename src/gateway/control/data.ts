@@ -8,7 +8,7 @@ import type { Envd } from "../types.ts";
 import type { Control } from "./context.ts";
 import { metricDocument } from "./document.ts";
 import { sessionOf, touch } from "./life.ts";
-import { forwardTo, type Forward } from "./proxy.ts";
+import { forwardTo } from "./proxy.ts";
 import { sampleOf } from "./reaper.ts";
 import { Refusal, refusalOf, refused } from "./refusal.ts";
 import type { Live } from "./registry.ts";
@@ -40,8 +40,10 @@ export type DataPlane = (
   trace: Trace,
 ) => Promise<Response>;
 
-export function openDataPlane(control: Control, envd: Envd, forward: Forward | undefined): DataPlane {
+export function openDataPlane(control: Control, envd: Envd): DataPlane {
   const { registry, now } = control;
+  /** Open to ports of each sandbox. */
+  const connections = new WeakMap<Live, number>();
 
   const find = (id: string | undefined): Live => {
     const live = id === undefined ? undefined : registry.find(id);
@@ -160,8 +162,23 @@ export function openDataPlane(control: Control, envd: Envd, forward: Forward | u
     if (!allowPublicTraffic && (given === null || !equalSecrets(given, trafficAccessToken))) {
       throw new Refusal(403, "e2b-traffic-access-token: it is missing or wrong");
     }
-    if (forward === undefined) throw new Refusal(501, "this gateway reaches no ports of sandboxes");
-    return through(live, (one, { guest }) => forwardTo(forward, guest, port, one, url, maskRequestHost), request);
+    const { portConnectionsMax } = control.configuration;
+    const open = connections.get(live) ?? 0;
+    if (open >= portConnectionsMax)
+      throw new Refusal(429, `${open} connections are open to this sandbox`, { "Retry-After": "1" });
+    connections.set(live, open + 1);
+    let isOver = false;
+    const over = (): void => {
+      if (!isOver) connections.set(live, (connections.get(live) ?? 1) - 1);
+      isOver = true;
+    };
+    try {
+      const asked = { url, port, maskRequestHost };
+      return await through(live, (one, { guest, ended }) => forwardTo(guest, { ...asked, request: one, ended }, over), request);
+    } catch (error) {
+      over();
+      throw error;
+    }
   };
 
   return async (request, url, target, trace) => {

@@ -11,7 +11,6 @@ import { openEvents } from "./events.ts";
 import { openKeyRing, parseKeys } from "./keys.ts";
 import { endSandbox } from "./life.ts";
 import { openMetrics } from "./metrics.ts";
-import type { Forward } from "./proxy.ts";
 import { openReaper, type Reaper } from "./reaper.ts";
 import { Refusal, refusalOf, refused } from "./refusal.ts";
 import { openRegistry } from "./registry.ts";
@@ -31,7 +30,7 @@ const CORS_HEADERS = {
 };
 
 /** @throws Problem E_GATEWAY_NO_KEYS, E_GATEWAY_OPEN, E_GATEWAY_SETTING, E_BAD_KEY (exit 2), E_GATEWAY_RUNNING (exit 1) */
-export function openGateway(options: GatewayOptions & { readonly forward?: Forward }): Gateway {
+export function openGateway(options: GatewayOptions): Gateway {
   const { host, ledger, pools, envd, directory, now = Date.now, random = randomBytes } = options;
   const configuration = configured(options.configuration);
   const ring = openKeyRing(ledger, parseKeys(configuration.apiKeys));
@@ -101,7 +100,7 @@ export function openGateway(options: GatewayOptions & { readonly forward?: Forwa
   reaper = openReaper(control);
   const keeper = reaper;
   const rest = openRest(control, ring);
-  const data = openDataPlane(control, envd, options.forward);
+  const data = openDataPlane(control, envd);
 
   /** A machine that died under its sandbox ends it at once, not at the next look. */
   const forgetPool = pools.onEvent((event) => {

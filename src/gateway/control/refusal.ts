@@ -27,6 +27,7 @@ const STATUS_OF: Readonly<Partial<Record<string, number>>> = {
   E_MACHINE_DIED: 503,
   E_ADDRESSES_EXHAUSTED: 503,
   E_GUEST_SILENT: 503,
+  E_GUEST_BUSY: 503,
   E_GUEST_UNREACHABLE: 502,
   E_GUEST_LOST: 502,
 };
