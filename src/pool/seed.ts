@@ -165,6 +165,7 @@ apt:
 growpart:
   mode: "off"
 resize_rootfs: false
+locale: "false"
 `;
 }
 

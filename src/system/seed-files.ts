@@ -184,11 +184,23 @@ enabled() {
     return 1
 }
 
-# cloud-init has read this seed at this start, and the address stands in what it wrote for whoever manages the network.
+# At this start cloud-init has read this seed, or one of its own that was added to it, and the address stands in what it wrote for
+# whoever manages the network. Where it fell back to asking for an address, there is a file, too.
 taken_by_cloud_init() {
-    [ -d /run/cloud-init ] && [ "$(cat /var/lib/cloud/data/instance-id 2>/dev/null)" = "$instance" ] || return 1
-    run grep -qsF "$address" /etc/network/interfaces.d/50-cloud-init* /etc/netplan/*cloud-init* /etc/systemd/network/*cloud-init* \\
-        /etc/NetworkManager/system-connections/cloud-init* /etc/sysconfig/network-scripts/ifcfg-*
+    [ -d /run/cloud-init ] || return 1
+    read_here=$(cat /var/lib/cloud/data/instance-id 2>/dev/null)
+    for file in /etc/network/interfaces.d/50-cloud-init* /etc/netplan/*cloud-init* /etc/systemd/network/*cloud-init* \\
+        /etc/NetworkManager/system-connections/cloud-init* /etc/sysconfig/network-scripts/ifcfg-*; do
+        run grep -qswF "$address" "$file" || continue
+        if [ "$read_here" = "$instance" ] || run grep -qsiF "$mac" "$file"; then return 0; fi
+    done
+    return 1
+}
+
+# netplan starts networkd when it has written for it, enabled or not.
+netplan_wrote() {
+    for file in /run/systemd/network/*.network; do [ ! -e "$file" ] || return 0; done
+    return 1
 }
 
 manager() {
@@ -196,7 +208,7 @@ manager() {
         echo cloud-init
     elif enabled NetworkManager.service; then
         echo NetworkManager
-    elif enabled systemd-networkd.service; then
+    elif enabled systemd-networkd.service || netplan_wrote; then
         echo networkd
     elif enabled networking.service && [ -e /etc/network/interfaces ]; then
         echo ifupdown
@@ -262,7 +274,8 @@ set_network() {
     fi
     run ip link set lo up
     run ip link set "$interface" up
-    run ip addr flush dev "$interface"
+    # Whatever else manages the link waits for its own address there, which comes when the link comes up and not again.
+    run ip -4 addr flush dev "$interface"
     run ip addr add "$address/$prefix" dev "$interface" || complain "$interface did not take $address/$prefix"
     run ip route add default via "$gateway" dev "$interface" || complain "$gateway did not become the gateway"
 }

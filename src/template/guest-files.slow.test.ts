@@ -87,12 +87,13 @@ mount --bind /dev/null "$0/dev/null"
 ip link add guest0 address ${MAC} type veth peer name other0
 ip link set other0 up
 ip addr add 192.0.2.7/24 dev guest0
+ip addr add 2001:db8::7/64 dev guest0
 set +e
 chroot "$0" /bin/sh /garth-seed /seed
 {
   echo "status=$?"
   echo "hostname=$(cat /proc/sys/kernel/hostname)"
-  ip -4 -o addr show dev guest0 | sed 's/^.*inet \\([^ ]*\\) .*$/address=\\1/'
+  ip -o addr show dev guest0 scope global | sed 's/^.*inet6* \\([^ ]*\\) .*$/address=\\1/'
   echo "route=$(ip -4 route show default)"
 } >"$0/facts"
 `;
@@ -165,8 +166,8 @@ describe.each<Tools>(["debian", "busybox"])("a guest with the tools of %s", (too
       stdout: "garth-seed: debian-12-17 is 10.77.0.50/24, its network is kept by nobody\n",
       stderr: "",
       hostname: "debian-12-17",
-      // What it had is gone.
-      addresses: ["10.77.0.50/24"],
+      // What it had is gone; what is of the other kind is nobody's business.
+      addresses: ["10.77.0.50/24", "2001:db8::7/64"],
       route: "default via 10.77.0.1 dev guest0",
     });
     expect(machine.read("etc/hostname")).toBe("debian-12-17\n");
@@ -198,12 +199,12 @@ describe.each<Tools>(["debian", "busybox"])("a guest with the tools of %s", (too
     machine.write("etc/resolv.conf", "nameserver 192.0.2.1\n");
     const again = machine.seed();
     // What is not kept on the disk is set at each start.
-    expect([again.status, again.hostname, again.addresses]).toEqual([0, "debian-12-17", ["10.77.0.50/24"]]);
+    expect([again.status, again.hostname, again.addresses]).toEqual([0, "debian-12-17", ["10.77.0.50/24", "2001:db8::7/64"]]);
     expect(machine.read("etc/ssh/ssh_host_ed25519_key")).toBe("its own");
     expect(machine.read("root/.ssh/authorized_keys")).toBe("somebody else's\n");
     expect(machine.read("etc/resolv.conf")).toBe("nameserver 192.0.2.1\n");
     const other = machine.seed({ INSTANCE_ID: "second", HOSTNAME: "other", ADDRESS: "10.77.0.51" });
-    expect([other.hostname, other.addresses]).toEqual(["other", ["10.77.0.51/24"]]);
+    expect([other.hostname, other.addresses]).toEqual(["other", ["10.77.0.51/24", "2001:db8::7/64"]]);
     expect(machine.read("etc/ssh/ssh_host_ed25519_key")).toBe(HOST_KEY);
     expect(machine.read("root/.ssh/authorized_keys")).toBe(`somebody else's\n${KEY}\n`);
     expect(machine.read("etc/hosts")).toBe("127.0.0.1 localhost\n127.0.1.1 other\n");
@@ -212,7 +213,7 @@ describe.each<Tools>(["debian", "busybox"])("a guest with the tools of %s", (too
   test("with half a seed changes nothing, and says why", () => {
     const machine = guest(tools);
     const seeded = machine.seed({ ADDRESS: undefined });
-    expect([seeded.status, seeded.addresses]).toEqual([1, ["192.0.2.7/24"]]);
+    expect([seeded.status, seeded.addresses]).toEqual([1, ["192.0.2.7/24", "2001:db8::7/64"]]);
     expect(seeded.stderr).toContain("garth-seed: the seed says too little");
     expect(machine.read("etc/ssh/ssh_host_ed25519_key")).toBe("of the image");
     // A value is never executed.
@@ -224,9 +225,9 @@ describe.each<Tools>(["debian", "busybox"])("a guest with the tools of %s", (too
   test("without the interface is named all the same, and tries again at its next start", () => {
     const machine = guest(tools);
     const seeded = machine.seed({ MAC: "52:54:00:00:00:01" });
-    expect([seeded.status, seeded.hostname, seeded.addresses]).toEqual([1, "debian-12-17", ["192.0.2.7/24"]]);
+    expect([seeded.status, seeded.hostname, seeded.addresses]).toEqual([1, "debian-12-17", ["192.0.2.7/24", "2001:db8::7/64"]]);
     expect(seeded.stderr).toContain("no interface has the address 52:54:00:00:00:01");
-    expect(machine.seed()).toMatchObject({ status: 0, addresses: ["10.77.0.50/24"] });
+    expect(machine.seed()).toMatchObject({ status: 0, addresses: ["10.77.0.50/24", "2001:db8::7/64"] });
   });
 });
 
@@ -234,7 +235,11 @@ describe("whoever manages the network is told:", () => {
   test("networkd, before any other file of its", () => {
     const machine = guest("debian", { ...SYSTEMD, ...enabled("systemd-networkd.service") });
     const seeded = machine.seed();
-    expect(seeded).toMatchObject({ status: 0, addresses: ["192.0.2.7/24"], stdout: expect.stringContaining("kept by networkd") });
+    expect(seeded).toMatchObject({
+      status: 0,
+      addresses: ["192.0.2.7/24", "2001:db8::7/64"],
+      stdout: expect.stringContaining("kept by networkd"),
+    });
     expect(machine.read("etc/systemd/network/05-garth-seed.network")).toBe(
       `[Match]\nMACAddress=${MAC}\n\n[Network]\nAddress=10.77.0.50/24\nGateway=10.77.0.1\nDNS=10.77.0.3\nDNS=9.9.9.9\n`,
     );
@@ -273,10 +278,16 @@ describe("whoever manages the network is told:", () => {
     expect(machine.read("etc/network/interfaces.before-garth-seed")).toBe(dhcp);
   });
 
+  test("networkd where netplan has written for it, which enables nothing", () => {
+    const machine = guest("debian", { ...SYSTEMD, "run/systemd/network/10-netplan-all-en.network": "[Match]\nName=en*\n" });
+    expect(machine.seed()).toMatchObject({ status: 0, stdout: expect.stringContaining("kept by networkd") });
+    expect(machine.read("etc/systemd/network/05-garth-seed.network")).toContain("Address=10.77.0.50/24");
+  });
+
   test("not a manager that is masked", () => {
     const machine = guest("debian", { ...SYSTEMD, ...enabled("systemd-networkd.service") });
     fs.symlinkSync("/dev/null", join(machine.root, "etc/systemd/system/systemd-networkd.service"));
-    expect(machine.seed()).toMatchObject({ status: 0, addresses: ["10.77.0.50/24"] });
+    expect(machine.seed()).toMatchObject({ status: 0, addresses: ["10.77.0.50/24", "2001:db8::7/64"] });
   });
 });
 
@@ -296,8 +307,17 @@ describe("cloud-init", () => {
     expect(machine.read("etc/ssh/ssh_host_ed25519_key")).toBe(HOST_KEY);
   });
 
+  test("that added it to a seed of the image's own does, too", () => {
+    const machine = guest("debian", {
+      ...cloud("of-the-image", "10.77.0.50"),
+      "etc/netplan/50-cloud-init.yaml": `addresses: [10.77.0.50/24]\nmatch: { macaddress: "${MAC.toUpperCase()}" }\n`,
+    });
+    expect(machine.seed()).toMatchObject({ status: 0, stdout: expect.stringContaining("kept by cloud-init") });
+  });
+
   test.each([
     ["read another", cloud("golden", "10.77.0.50")],
+    ["wrote an address that ours only begins with", cloud("first", "10.77.0.501")],
     ["fell back to asking for an address", cloud("first", "10.77.0.99")],
   ])("that %s does not", (_what, files) => {
     const machine = guest("debian", files);
