@@ -2,12 +2,11 @@
  * gateway: sandboxes over HTTP, as E2B's SDKs speak it: the control plane (sandboxes, keys, timeouts, events: `control/`) in front of
  * the pools, and the data plane (commands, files, code: `envd/`) in front of the guests. One listener for both.
  *
- *                           ┌──────── pause, or end of its time (onTimeout pause) ───────┐
- *     create ──► running ───┤                                                            ▼
- *       │         ▲  │      └── a failed pause: it goes on, tried again ◄──────────── paused
- *       │         │  │                                                                │  │
- *       │         └──┼───────── connect, resume, or a request (autoResume) ◄──────────┘  │
- *       │            └──► ended: killed, end of its time (onTimeout kill), machine lost ◄┘
+ *     create ──► running ──pause, or the end of its time (onTimeout pause)──► paused
+ *       │         ▲  │  └── where that fails it goes on, tried again later     │  │
+ *       │         └──┼───── connect, resume, or a request (autoResume) ◄───────┘  │
+ *       │            └────► ended ◄── killed, or its machine was lost ────────────┘
+ *       │                     ▲────── of running ones also at the end of their time (onTimeout kill)
  *       └── quota, no template, no machine, the client went away: nothing is left
  *
  * A request is for a sandbox when headers (`E2b-Sandbox-Id`, `-Port`), the host name (`<port>-<id>.<domain>`) or the signature of a

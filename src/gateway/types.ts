@@ -15,7 +15,7 @@ export interface Sandbox {
   /** [a-z0-9]{20}: stands in host names. */
   readonly id: string;
   readonly tenant: string;
-  /** As it was asked for, and as it came to be. */
+  /** As clients name it: a pool or a snapshot. `alias` is what was asked for, where that was another name. */
   readonly template: string;
   readonly pool: string;
   /** Of the pool's entry. */

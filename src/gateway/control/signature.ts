@@ -38,10 +38,11 @@ export function isSignedBy(signed: SignedRequest, token: string, nowMs: number):
   if (signed.expiration !== undefined) {
     if (!/^\d{1,15}$/.test(signed.expiration) || Number(signed.expiration) * 1000 < nowMs) return false;
   }
-  return equalSecrets(signed.signature, signature(signed, token));
+  const [given, made] = [Buffer.from(signed.signature), Buffer.from(signature(signed, token))];
+  return given.byteLength === made.byteLength && timingSafeEqual(given, made);
 }
 
-/** Takes as long whatever differs. */
+/** Takes as long whatever differs, the length too. */
 export function equalSecrets(one: string, other: string): boolean {
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(one), digest(other));
