@@ -70,12 +70,14 @@ export function openGarth(options: OpenOptions): Garth {
   };
   const openedPools = async (): Promise<Pools> => {
     const { openPools, POOL_MIGRATION } = await import("../pool/index.ts");
+    const { settings } = await garth.settings();
     openedLedger().apply(POOL_MIGRATION);
     return openPools({
       host,
       ledger: openedLedger(),
       templates: await garth.templates(),
       places: { pools: places.pools, runtime: places.runtime, acceleratorFile: `${places.state}/accelerator.json` },
+      bridge: { dns: settings.networkDns, reachable: settings.networkReachable },
       now,
     });
   };

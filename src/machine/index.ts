@@ -22,6 +22,7 @@ import type { QemuPlan } from "./hypervisor.ts";
 import { otherMachines } from "./others.ts";
 import { assertFaultless, lintSpec } from "./plan.ts";
 import { qemuProgramOf } from "./programs.ts";
+import { type Resident, type ResidentOptions, startResident as startResidentBy } from "./resident.ts";
 import { lintQemu, planQemu } from "./qemu.ts";
 import { type MachinesOptions, startMachine } from "./run.ts";
 import type { Accelerator, Machines, MachineSpec } from "./types.ts";
@@ -51,13 +52,20 @@ export {
   residentProcess,
   residentsIn,
   saveState,
-  startResident,
   trimConsole,
 } from "./resident.ts";
 export type { MachinesOptions } from "./run.ts";
 export { isPassedThrough, lintSlots, lintTakenSlots, parseSlot, type TakenSlots } from "./slots.ts";
 export type * from "./types.ts";
 export { type BannerOptions, waitForSshBanner } from "./waiting.ts";
+
+/**
+ * A machine that outlives this process; see resident.ts.
+ * @throws Problem as `Machines.start`; whatever it throws, no process is left
+ */
+export function startResident(host: Host, spec: MachineSpec, options: ResidentOptions): Promise<Resident> {
+  return startResidentBy(host, { plan: planQemu, lint: lintQemu }, spec, options);
+}
 
 export function openMachines(host: Host, options: MachinesOptions): Machines {
   const { directory, acceleratorFile } = options;

@@ -13,7 +13,7 @@ import { CLEAN_ENVIRONMENT } from "../host/index.ts";
 import type { PlannedFile, QemuFacts, QemuPlan } from "./hypervisor.ts";
 import { MIB, type Report, type SpecFault } from "./plan.ts";
 import { lintQemuSlots, qemuSlotWords } from "./slots.ts";
-import { SOCKETS } from "./sockets.ts";
+import { CHANNEL_SOCKET, CONSOLE_FILE, SOCKETS } from "./sockets.ts";
 import type { MachineDisk, MachineNetwork, MachineSpec, NetworkDevice } from "./types.ts";
 
 const VARIABLES_FILE = "variables.fd";
@@ -141,9 +141,6 @@ function userNetwork({ isolated, forward, subnet }: Extract<MachineNetwork, { ki
   const own = subnet === undefined ? "" : `,net=${subnet.cidr},host=${subnet.gateway},dhcpstart=${subnet.guest}`;
   return `user,id=net0,ipv6=off,restrict=${isolated === true ? "on" : "off"}${own}${rules.join("")}`;
 }
-
-export const CHANNEL_SOCKET = "channel.sock";
-export const CONSOLE_FILE = "console.raw";
 
 function channelWords(channel: string | undefined): readonly string[] {
   if (channel === undefined) return [];

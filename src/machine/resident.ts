@@ -17,12 +17,12 @@ import { Problem } from "../base/index.ts";
 import { type Host, isErrno } from "../host/index.ts";
 import { chooseAccelerator } from "./accelerator.ts";
 import { findUefi } from "./firmware.ts";
+import type { Planner } from "./hypervisor.ts";
 import { assertFaultless, lintSpec } from "./plan.ts";
 import { qemuProgramOf } from "./programs.ts";
-import { CHANNEL_SOCKET, CONSOLE_FILE, lintQemu, planQemu } from "./qemu.ts";
 import { openQmp, type Qmp } from "./qmp.ts";
 import { forwardOf, requireFiles, writeFiles } from "./run.ts";
-import { SOCKETS } from "./sockets.ts";
+import { CHANNEL_SOCKET, CONSOLE_FILE, SOCKETS } from "./sockets.ts";
 import type { MachineSpec, PortForward } from "./types.ts";
 
 const PROCESS_FILE = "process";
@@ -60,15 +60,20 @@ export interface Resident {
 }
 
 /** @throws Problem as `Machines.start`; whatever it throws, no process is left */
-export async function startResident(host: Host, spec: MachineSpec, options: ResidentOptions): Promise<Resident> {
+export async function startResident(
+  host: Host,
+  planner: Planner,
+  spec: MachineSpec,
+  options: ResidentOptions,
+): Promise<Resident> {
   const { directory, incoming } = options;
-  assertFaultless(spec.name, [...lintSpec(spec), ...lintQemu(spec)]);
+  assertFaultless(spec.name, [...lintSpec(spec), ...planner.lint(spec)]);
   options.signal?.throwIfAborted();
   requireFiles(host, spec);
   const qemu = qemuProgramOf(host, spec.system);
   const firmware = spec.firmware.kind === "uefi" ? findUefi(host, spec.system, spec.firmware) : undefined;
   const accelerator = await chooseAccelerator(host, spec, { file: options.acceleratorFile, scratchBelow: directory });
-  const plan = planQemu(spec, {
+  const plan = planner.plan(spec, {
     system: host.system,
     qemu,
     setpriv: undefined,

@@ -23,6 +23,8 @@ export interface PoolContext {
   readonly records: Records;
   /** Milliseconds since 1970. */
   readonly now: () => number;
+  /** Whom machines of bridge pools may ask for names. */
+  readonly bridgeDns: readonly string[];
   /** Of a pool whose network is a bridge. */
   readonly bridgeOf: (pool: Pick<PoolRecord, "name" | "subnet">) => BridgeNetwork;
   /** One for each machine and process. */

@@ -10,6 +10,7 @@ import { isErrno } from "../host/index.ts";
 import { endResident, residentProcess, residentsIn } from "../machine/index.ts";
 import type { PoolContext } from "./context.ts";
 import { tapName } from "./machine.ts";
+import { withNetwork } from "./network-lease.ts";
 import type { EntryRow } from "./records.ts";
 
 export async function destroyEntry(context: PoolContext, row: EntryRow): Promise<void> {
@@ -25,7 +26,8 @@ export async function undoMachine(context: PoolContext, row: EntryRow): Promise<
   await context.letGo(row);
   removeSockets(context, row);
   const pool = records.pool(row.pool);
-  if (pool?.network === "bridge") await context.bridgeOf(pool).removePort({ interface: tapName(row) });
+  if (pool?.network === "bridge")
+    await withNetwork(context, pool.name, () => context.bridgeOf(pool).removePort({ interface: tapName(row) }));
   await host.files.removeTreeBeside(row.directory);
 }
 

@@ -6,7 +6,7 @@
  */
 import type { System } from "../base/index.ts";
 import type { MachineDisk, MachineNetwork, MachineSpec } from "../machine/index.ts";
-import { gatewayAddress } from "../network/index.ts";
+import { gatewayAddress, interfaceName } from "../network/index.ts";
 import type { Template } from "../template/index.ts";
 import { CHANNEL_NAME } from "./channel.ts";
 import type { PoolEntry, PoolRecord } from "./types.ts";
@@ -64,7 +64,7 @@ function firmwareOf(direct: Template["direct"]): MachineSpec["firmware"] {
 }
 
 function networkOf(
-  entry: Pick<PoolEntry, "id" | "pool" | "address" | "mac" | "policy">,
+  entry: Pick<PoolEntry, "id" | "pool" | "directory" | "address" | "mac" | "policy">,
   pool: Pick<PoolRecord, "network" | "subnet">,
   device: "virtio-net" | "e1000",
 ): MachineNetwork {
@@ -79,8 +79,7 @@ function networkOf(
   };
 }
 
-/** Unique in its pool's own namespace, by the address there. */
-export function tapName({ address }: Pick<PoolEntry, "address">): string {
-  const parts = address.split(".").map((part) => Number(part).toString(16).padStart(2, "0"));
-  return `gth${parts.join("")}`;
+/** The interface of a machine on its pool's bridge. Its directory is `<realm>/<pool>/<id>`. */
+export function tapName({ pool, id, directory }: Pick<PoolEntry, "pool" | "id" | "directory">): string {
+  return interfaceName({ pool, realm: directory.slice(0, -`/${pool}/${id}`.length) }, id);
 }

@@ -5,6 +5,7 @@ import type { Making } from "./context.ts";
 import { makeSshKeyPair, type SshKeyPair } from "./hostkey.ts";
 import { DISK_FILE, SEED_FILE, tapName } from "./machine.ts";
 import { poolKey } from "./key.ts";
+import { withNetwork } from "./network-lease.ts";
 import { seedDisk } from "./seed.ts";
 
 export const KNOWN_HOSTS_FILE = "known_hosts";
@@ -32,7 +33,7 @@ export async function prepare(
     address: row.address,
     prefixLength: prefixLength(pool.subnet),
     gateway,
-    nameServers: [pool.network === "user" ? nameServerOf(pool.subnet) : gateway],
+    nameServers: pool.network === "user" ? [nameServerOf(pool.subnet)] : context.bridgeDns,
     mac: row.mac,
     user: template.sidecar.sshUser,
     authorizedKey: poolKey(host, context.places.pools).publicKey,
@@ -47,8 +48,10 @@ export async function prepare(
   const bridge = pool.network === "bridge" ? context.bridgeOf(pool) : undefined;
   if (bridge !== undefined) {
     const port = { interface: tapName(row), mac: row.mac, address: row.address };
-    await bridge.addPort(port);
-    await bridge.setPolicy(port, row.policy);
+    await withNetwork(context, pool.name, async () => {
+      await bridge.addPort(port);
+      await bridge.setPolicy(port, row.policy);
+    });
   }
   return { hostKey, bridge };
 }

@@ -4,15 +4,19 @@ import type { PoolContext } from "./context.ts";
 import { destroyEntry } from "./destroy.ts";
 import { listSnapshots, sweepSnapshots } from "./fork.ts";
 import { makeEntry } from "./make.ts";
+import { withNetwork } from "./network-lease.ts";
 import { trimConsole } from "../machine/index.ts";
 import { type Observed, planPool, type PoolStep } from "./plan.ts";
 import { shown } from "./records.ts";
 import { ensureSnapshot, removeOldSnapshots } from "./snapshot.ts";
 import type { SnapshotPlace } from "./snapshot-place.ts";
+import { networksLeft } from "../network/index.ts";
 import type { Template } from "../template/index.ts";
 import type { EntryState, PoolRecord } from "./types.ts";
 
 const RETIRING_AT_ONCE = 8;
+/** A network is found by the name of its pool. */
+const ANY_SUBNET = "10.77.0.0/24";
 const ANY: readonly EntryState[] = ["preparing", "booting", "warming", "available", "in-use", "paused", "failed", "retiring"];
 
 export function observe(context: PoolContext, pool: string): readonly Observed[] {
@@ -127,8 +131,18 @@ export async function drainPool(context: PoolContext, pool: PoolRecord): Promise
       destroyed += 1;
     });
   }
-  if (pool.network === "bridge") await context.bridgeOf(pool).remove();
+  if (pool.network === "bridge") await withNetwork(context, pool.name, () => context.bridgeOf(pool).remove());
   return destroyed;
+}
+
+/** Networks of pools that are not there any more: whoever drained one was killed before it came to that. */
+export async function removeLostNetworks(context: PoolContext): Promise<void> {
+  const { host, records, places } = context;
+  if (!host.isRoot || host.which("ip") === undefined) return;
+  for (const name of await networksLeft(host, places.pools)) {
+    if (records.pool(name)?.network === "bridge") continue;
+    await withNetwork(context, name, () => context.bridgeOf({ name, subnet: ANY_SUBNET }).remove());
+  }
 }
 
 /** A bound on how many run at once. @throws what the first that failed threw, when all have ended */
