@@ -1,9 +1,9 @@
 /**
- * Session channels of the SSH connection protocol (RFC 4254), spoken through the proxy of a master. Any number of them at once, as far as
- * the server's MaxSessions goes.
+ * Channels of the SSH connection protocol (RFC 4254), spoken through the proxy of a master: sessions, as far as the server's MaxSessions
+ * goes, and connections to the server's own ports (direct-tcpip), any number of them.
  *
  *     opening ──confirmed──► open ──close of either side──► closed
- *        └──failure──► (refused: the server has no more sessions)      the proxy closed: lost
+ *        └──failure──► (refused: no more sessions; nobody listens)     the proxy closed: lost
  *
  * Each side may send what the other has room for (its window). Output is credited when whoever it was handed to has taken it, so a slow
  * reader slows the process and not this memory.
@@ -28,6 +28,8 @@ const SUCCESS = 99;
 const FAILURE = 100;
 /** RFC 4254, 5.2. */
 const STDERR = 1;
+/** RFC 4254, 5.1. */
+export const PROHIBITED = 1;
 
 const WINDOW_BYTES = 2 * 1024 ** 2;
 const PACKET_BYTES = 32 * 1024;
@@ -47,6 +49,20 @@ export interface ChannelHandlers {
   onData(chunk: Uint8Array, stream: Stream): unknown;
   /** The process has ended; output may follow, of others that it left its streams to. */
   onExit?(end: ChannelEnd): void;
+  /** Nothing comes any more; what is written still goes. */
+  onEof?(): void;
+}
+
+export interface Target {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** In the server's words. */
+export interface Refusal {
+  /** RFC 4254, 5.1. */
+  readonly reason: number;
+  readonly text: string;
 }
 
 export interface Channel {
@@ -66,8 +82,12 @@ export interface Channel {
 export interface Connection {
   /** undefined: the server refused, which it does when it has no more sessions; or the connection is closed. */
   open(handlers: ChannelHandlers): Promise<Channel | undefined>;
-  /** How many are open or being opened. */
+  /** The server connects to what it can reach itself. undefined: the connection is closed. */
+  connect(target: Target, handlers: ChannelHandlers): Promise<Channel | Refusal | undefined>;
+  /** How many channels are open or being opened. */
   readonly sessions: number;
+  /** How many were refused: the master keeps something of each. */
+  readonly refused: number;
   readonly isOpen: boolean;
   /** Now, or when what is being opened is open. */
   close(): void;
@@ -87,6 +107,7 @@ interface State {
   closing: boolean;
   over: boolean;
   end: { status: number | undefined; signal: string | undefined };
+  refusal: Refusal | undefined;
   readonly opened: PromiseWithResolvers<boolean>;
   readonly closed: PromiseWithResolvers<ChannelEnd | undefined>;
 }
@@ -99,27 +120,43 @@ export async function openConnection(host: Host, socketPath: string, name: strin
   const proxy = await mux.proxy((packet) => receive(proxy, channels, packet));
   let isOpen = true;
   let last = 0;
+  let refused = 0;
   const closed = proxy.closed.then(() => {
     isOpen = false;
     for (const channel of channels.values()) finish(channel, undefined);
     channels.clear();
   });
+  const begin = async (
+    handlers: ChannelHandlers,
+    kind: string,
+    ...about: readonly Uint8Array[]
+  ): Promise<Channel | Refusal | undefined> => {
+    if (!isOpen) return undefined;
+    last += 1;
+    const channel = newState(handlers);
+    channels.set(last, channel);
+    proxy.send(u8(CHANNEL_OPEN), string(kind), u32(last), u32(WINDOW_BYTES), u32(PACKET_BYTES), ...about);
+    if (await channel.opened.promise) return channelOf(proxy, channel);
+    if (channel.refusal !== undefined) refused += 1;
+    return channel.refusal;
+  };
   return {
     get sessions() {
       return channels.size;
+    },
+    get refused() {
+      return refused;
     },
     get isOpen() {
       return isOpen;
     },
     open: async (handlers) => {
-      if (!isOpen) return undefined;
-      last += 1;
-      const id = last;
-      const channel = newState(handlers);
-      channels.set(id, channel);
-      proxy.send(u8(CHANNEL_OPEN), string("session"), u32(id), u32(WINDOW_BYTES), u32(PACKET_BYTES));
-      return (await channel.opened.promise) ? channelOf(proxy, channel) : undefined;
+      const opened = await begin(handlers, "session");
+      return opened !== undefined && "reason" in opened ? undefined : opened;
     },
+    connect: ({ address, port }, handlers) =>
+      // Who asks is told to the server's log alone.
+      begin(handlers, "direct-tcpip", string(address), u32(port), string("127.0.0.1"), u32(0)),
     close: () => {
       const opening = [...channels.values()].map(({ opened }) => opened.promise);
       const timer = setTimeout(() => proxy.close(), CLOSE_LIMIT_MS);
@@ -145,6 +182,7 @@ function newState(handlers: ChannelHandlers): State {
     closing: false,
     over: false,
     end: { status: undefined, signal: undefined },
+    refusal: undefined,
     opened: Promise.withResolvers(),
     closed: Promise.withResolvers(),
   };
@@ -227,6 +265,7 @@ function receive(proxy: Proxy, channels: Map<number, State>, packet: Uint8Array)
       return channel.opened.resolve(true);
     case OPEN_FAILURE:
       channels.delete(id);
+      channel.refusal = { reason: reader.u32(), text: reader.text() };
       return finish(channel, undefined);
     case WINDOW_ADJUST:
       channel.remoteWindow += reader.u32();
@@ -239,6 +278,8 @@ function receive(proxy: Proxy, channels: Map<number, State>, packet: Uint8Array)
       const data = reader.bytes();
       return stream === STDERR ? handOn(proxy, channel, data, "stderr") : credit(proxy, channel, data.byteLength);
     }
+    case EOF:
+      return channel.handlers.onEof?.();
     case SUCCESS:
     case FAILURE:
       return channel.answers.shift()?.(type === SUCCESS);

@@ -2,7 +2,7 @@
  * guest: a machine's commands, files, terminals and watches over the system's OpenSSH, with nothing of ours installed inside.
  *
  *     openGuest ──connect──► one master (ssh -N -f) for each machine, which outlives this process and any frost of the guest
- *                               └── its control socket ──proxy──► channels: run, spawn, SFTP, watch
+ *                               └── its control socket ──proxy──► channels: run, spawn, SFTP, watch; ports (over one of their own)
  *
  * The first process that needs it starts the master, the next finds it (`mastersOf`); `close` leaves it, `disconnect` and `endMasters` end it
  * with its process and its socket. ssh(1), scp(1) and sftp(1) use it with `sshWords` and `sshOptions`. Through the master's proxy this room
@@ -12,6 +12,8 @@
  * A command leads a session of its own and carries a mark in its environment (GARTH_COMMAND), by which a signal finds everything that it
  * started. It goes on when nobody listens any more to whoever asked for it, but not when its connection goes: that is told as `lost`, and the
  * guest's kernel tells the command by a closed pipe or a hang-up.
+ *
+ * `connectTo` has the guest's server open a port of its loopback (direct-tcpip): nothing runs in the guest for it, and it takes no session.
  *
  * What a guest must have: sshd with a key for the user, a login shell that takes `-c` (sh and its kin as they are; csh and fish through
  * /bin/sh), grep(1) and tr(1) for signals, `Subsystem sftp` for files. Linux and FreeBSD: on FreeBSD other users are reached by chroot(8),

@@ -4,24 +4,32 @@
  * Two are left for others who use the same master: being refused is what a connection does not get over well (see `connection.ts`). It
  * happens where there are fewer than that, or others take more: then there are fewer from then on.
  *
+ * Ports have a connection to themselves: nobody can know whether one is listened on, and with each that is refused the master keeps what it
+ * dies of when this process goes. After so many it is replaced, as soon as nothing is open over it.
+ *
  *     closed ──open──► open ──the master ended──► closed (opened again by whoever needs it next)
  *        └──────────────┴──────end──────► ended
  */
 import { formatDuration, Problem } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
-import { type Channel, type ChannelHandlers, type Connection, openConnection } from "./connection.ts";
+import { type Channel, type ChannelHandlers, type Connection, openConnection, type Refusal, type Target } from "./connection.ts";
 import { ensureMaster, socketOf, type StartOptions, unreachable } from "./ssh.ts";
 import type { GuestAddress } from "./types.ts";
 
 const SESSIONS = 10;
 const LEFT_FOR_OTHERS = 2;
 const CONNECTIONS_MAX = 20;
+/** OpenSSH keeps at most 10,000 channels. */
+const REFUSED_MAX = 1_000;
+const REFUSED_LIMIT = 8_000;
 
 export interface Link {
   /** Opens the first connection, or finds it open. @throws Problem E_GUEST_UNREACHABLE, E_GUEST_LOST after `end`; the signal's reason */
   open(options?: StartOptions): Promise<void>;
   /** @throws Problem E_GUEST_UNREACHABLE, E_GUEST_LOST, E_GUEST_BUSY when every connection has all the sessions it may have */
   session(handlers: ChannelHandlers): Promise<Channel>;
+  /** @throws Problem E_GUEST_UNREACHABLE, E_GUEST_LOST */
+  port(target: Target, handlers: ChannelHandlers): Promise<Channel | Refusal>;
   /** Ends every session of this process; the masters stay. */
   end(): void;
 }
@@ -39,6 +47,9 @@ interface Slot {
 
 export function linkTo(host: Host, address: GuestAddress): Link {
   const slots: Slot[] = Array.from({ length: CONNECTIONS_MAX }, () => ({ opening: undefined }));
+  /** One at a time; the next has another socket, for the one before may not be gone yet. */
+  const portSlots: readonly [Slot, Slot] = [{ opening: undefined }, { opening: undefined }];
+  let portSlot: 0 | 1 = 0;
   let capacity = Math.max(1, (address.maxSessions ?? SESSIONS) - LEFT_FOR_OTHERS);
   let ended = false;
   const assertOpen = (): void => {
@@ -128,9 +139,27 @@ export function linkTo(host: Host, address: GuestAddress): Link {
         hint: "fewer commands at once; or a larger MaxSessions in the guest's sshd_config",
       });
     },
+    port: async (target, handlers) => {
+      for (;;) {
+        const number = portSlot;
+        const slot = portSlots[number];
+        const connection = await connectionOf(slot, CONNECTIONS_MAX + 1 + number);
+        const channel = await connection.connect(target, handlers);
+        // It was replaced between the two.
+        if (channel === undefined && number !== portSlot) continue;
+        if (channel === undefined) throw lost(address);
+        const isWorn = connection.refused >= (connection.sessions === 0 ? REFUSED_MAX : REFUSED_LIMIT);
+        if (isWorn && "reason" in channel && number === portSlot) {
+          portSlot = number === 0 ? 1 : 0;
+          slot.opening = undefined;
+          connection.close();
+        }
+        return channel;
+      }
+    },
     end: () => {
       ended = true;
-      for (const slot of slots) {
+      for (const slot of [...slots, ...portSlots]) {
         slot.opening?.connection.then(
           (connection) => connection.close(),
           () => undefined,

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { Host } from "../host/index.ts";
 import { openFiles } from "./files.ts";
 import { linkTo } from "./link.ts";
+import { connectTo } from "./port.ts";
 import { runIn } from "./run.ts";
 import { type Runner, spawnIn } from "./process.ts";
 import { endMasters } from "./ssh.ts";
@@ -27,6 +28,7 @@ export function openGuest(host: Host, address: GuestAddress): Guest {
     run: (command) => runIn(runner, command),
     files: files.files,
     watch: (path, options, onEvent) => watchIn(runner, files, path, options, onEvent),
+    connectTo: (port, onData) => connectTo(address, link, port, onData),
     user: (name) => files.users.find(name ?? address.user),
     close,
     disconnect: async () => {

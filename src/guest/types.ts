@@ -138,6 +138,20 @@ export interface GuestUser {
   readonly shell: string;
 }
 
+/** A connection to a port of the guest. */
+export interface GuestStream {
+  /** Settles when the guest's end has taken it; nothing happens after the end. */
+  write(data: Uint8Array | string): Promise<void>;
+  /** The end of what goes in, after all that was written; what comes out goes on. */
+  end(): void;
+  /** Both ways at once. */
+  close(): void;
+  /** Settles, never rejects, when nothing comes out any more and all of it was handed on. */
+  readonly ended: Promise<void>;
+  /** Settles, never rejects, when both ways are closed. `lost`: the guest's connection went first. */
+  readonly closed: Promise<{ readonly lost: boolean }>;
+}
+
 export interface Guest {
   readonly address: GuestAddress;
   /** Opens the connection, or finds it open. @throws Problem E_GUEST_UNREACHABLE with what ssh said; the signal's reason */
@@ -156,6 +170,12 @@ export interface Guest {
     options: { readonly recursive: boolean },
     onEvent: (event: WatchEvent) => void,
   ): Promise<{ close(): void; readonly closed: Promise<void> }>;
+  /**
+   * To a TCP port of the guest's loopback (127.0.0.1, then ::1), opened by its SSH server. Settles when it is open; a promise from `onData` holds
+   * back what comes next until it settles. @throws Problem E_PORT_CLOSED where nobody listens, E_PORT_DENIED where the server forwards
+   * nothing, E_GUEST_LOST, E_GUEST_UNREACHABLE
+   */
+  connectTo(port: number, onData: (chunk: Uint8Array) => unknown): Promise<GuestStream>;
   /** @throws Problem E_NO_USER */
   user(name?: string): Promise<GuestUser>;
   /** This process's part of it: files and watches. The multiplexed connection stays for others. */

@@ -71,6 +71,7 @@ function noGuest(entry: PoolEntry): Promise<Guest> {
     run: refuse,
     files: { stat: refuse, list: refuse, makeDirectory: refuse, move: refuse, remove: refuse, read: refuse, write: refuse },
     watch: refuse,
+    connectTo: refuse,
     user: refuse,
     close: () => undefined,
     disconnect: () => Promise.resolve(),
