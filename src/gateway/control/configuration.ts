@@ -31,7 +31,7 @@ export interface GatewayConfiguration {
   readonly forkMax: number;
   /** Requests that wait for one sandbox's turn; more get 429. */
   readonly waitingMax: number;
-  /** Requests to ports of one sandbox at once; each is a process in its guest. More get 429. */
+  /** Requests to ports of one sandbox at once; each is a connection of its own. More get 429. */
   readonly portConnectionsMax: number;
   /** JSON bodies of the control plane; longer ones get 413. */
   readonly bodyMaxBytes: number;
@@ -75,7 +75,7 @@ const DEFAULTS: GatewayConfiguration = {
   snapshotsPerTenantMax: 100,
   forkMax: 20,
   waitingMax: 64,
-  portConnectionsMax: 32,
+  portConnectionsMax: 128,
   bodyMaxBytes: 1024 * 1024,
   bodyTimeoutMs: 30_000,
   sweepMs: 5000,

@@ -91,7 +91,7 @@ function ask(connection: Duplex, { request, url, port, maskRequestHost }: Omit<A
     outgoing.on("error", reject);
     connection.once("error", reject);
     for (const over of ["end", "close"]) connection.once(over, () => reject(new Error("it ended without an answer")));
-    // The client went away: so does the connection, and the process that holds it.
+    // The client went away: so does the connection.
     signal.addEventListener("abort", () => connection.destroy(), { once: true });
     if (body === null) outgoing.end();
     else Readable.fromWeb(body).on("error", reject).pipe(outgoing);
