@@ -1,7 +1,8 @@
 /**
  * `npm run demo`: from a bare machine to a machine that greets. Sets up what is missing, ships examples/hello into `.garth/demo` (or the
  * directory given): builds GNU hello, packages it, publishes the package signed, installs it from there on a declared system, writes the
- * system's disk, boots that and asks it. Shows what came out, and ends with `PASS demo`. Plain Node 20, no dependencies.
+ * system's disk, boots that and asks it, signs a template of it, and takes a machine out of a pool. Shows what came out, and ends with
+ * `PASS demo`. Plain Node 20, no dependencies.
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
@@ -53,7 +54,9 @@ show("the verdict of its boot, once its signature holds", [
   "--root",
   root,
 ]);
-const greeting = fieldOf("boot", "probe_1_output");
-console.log(`\nhello, inside the machine: ${greeting}`);
-if (greeting !== "Hello, world!") process.exit(1);
+show("the template, held against its signature", [garth, "template", "verify", "greeter", "--root", root]);
+const greetings = [fieldOf("boot", "probe_1_output"), fieldOf("pool", "probe_result")];
+console.log(`\nhello, inside the machine that was judged: ${greetings[0]}`);
+console.log(`hello, inside a machine out of a pool, ${fieldOf("pool", "checkout_ms")} ms after it was asked for: ${greetings[1]}`);
+if (greetings.some((greeting) => greeting !== "Hello, world!")) process.exit(1);
 console.log("\nPASS demo");

@@ -2,12 +2,13 @@
  * GNU hello, from its source to a machine that has booted with it.
  *
  *     garth build examples/hello#hello      build it, in a sandbox
- *     garth ship examples/hello             build it, package it, publish the package, install that on a system, boot the system
+ *     garth ship examples/hello             build it, package it, publish the package, install that on a system, boot the system, and
+ *                                           hand a machine of it out of a pool
  *     garth machine run '#greeter'          (here) that system as a machine, its console in the terminal
  *
  * `import ... from "garth"` needs no installation: garth gives the file its own module when it reads it.
  */
-import { alternatives, autotools, debianSource, fetchurl, gate, package_, repository, sshd, system } from "garth";
+import { alternatives, autotools, debianSource, fetchurl, gate, package_, poolGuest, repository, system, template } from "garth";
 import { boot, kernel, runtime } from "../guest.ts";
 import { buildRoot } from "../world.ts";
 
@@ -66,16 +67,17 @@ export const examples = repository({
   packages: [package_(hello, { messages: [{ type: "install", message: "Say hello: run `hello`." }] })],
 });
 
-/** A machine that has hello, out of the signed repository. Its image holds the runtime slice, the kernel's, and what hello needs. */
+/**
+ * A machine that has hello, out of the signed repository. Its image holds the runtime slice, the kernel's, and what hello needs; and what
+ * makes it a machine that pools hand out: an SSH server, and a look at the seed disk that says who it is.
+ */
 export const greeter = system({
+  ...poolGuest({ init: "busybox" }),
   name: "greeter",
   kernel,
   bootloader: boot,
   base: [runtime],
   install: [{ repository: examples, packages: ["hello"] }],
-  init: "busybox",
-  services: [sshd()],
-  kernelParameters: ["quiet"],
 });
 
 /** It has booted when its services run, nothing on the console says otherwise, and hello greets inside. */
@@ -83,4 +85,11 @@ export const greets = gate({
   system: greeter,
   timeoutS: 180,
   probes: [{ command: "hello", expect: "Hello, world!" }],
+});
+
+/** What passed that gate, as something to clone. The line ends with a machine of it: taken out of a pool, asked, given back. */
+export const greeterTemplate = template({
+  system: greeter,
+  sidecar: { bootMode: "direct" },
+  description: "A machine that greets.",
 });

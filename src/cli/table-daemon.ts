@@ -22,7 +22,8 @@ export const DAEMON: readonly Command[] = [
       { name: "log", value: "text|json", help: "how each line on stderr is written (default text)" },
     ],
     notes: [
-      "Ends at SIGTERM, and leaves its machines to the next one; reads settings and keys again at SIGHUP. With -v each request is a line.",
+      "Ends at SIGTERM, and leaves its machines to the next one; reads settings and keys again at SIGHUP.",
+      "With -v each request is a line.",
     ],
     load: async () => (await daemonModule()).daemon,
   },

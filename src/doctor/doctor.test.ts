@@ -20,7 +20,7 @@ const absent = (system: "x86_64-linux" | "aarch64-linux" | "x86_64-freebsd", wit
 test("what a bare Debian is told to install", () => {
   expect(planInstall("linux", absent("x86_64-linux", false)).commands.map((argv) => argv.join(" "))).toEqual([
     "apt-get update --quiet",
-    "apt-get install --yes --quiet --no-install-recommends apt bubblewrap ca-certificates coreutils dosfstools dpkg e2fsprogs gdisk git mmdebstrap npm openssh-client ovmf qemu-system-x86 qemu-utils tar util-linux",
+    "apt-get install --yes --quiet --no-install-recommends apt bubblewrap ca-certificates coreutils dosfstools dpkg e2fsprogs gdisk git iproute2 mmdebstrap nftables npm openssh-client ovmf qemu-system-x86 qemu-utils socat tar util-linux",
   ]);
 });
 
@@ -49,7 +49,7 @@ test("a program for systems comes from the package that is named for it", () => 
 
 test("a FreeBSD host installs from packages only what is not in its base system", () => {
   expect(planInstall("freebsd", absent("x86_64-freebsd", false)).commands).toEqual([
-    ["pkg", "install", "--yes", "dosfstools", "e2fsprogs", "edk2-qemu-x64", "gdisk", "git", "npm", "qemu"],
+    ["pkg", "install", "--yes", "dosfstools", "e2fsprogs", "edk2-qemu-x64", "gdisk", "git", "npm", "qemu", "socat"],
   ]);
 });
 
