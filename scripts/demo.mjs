@@ -57,6 +57,8 @@ show("the verdict of its boot, once its signature holds", [
 show("the template, held against its signature", [garth, "template", "verify", "greeter", "--root", root]);
 const greetings = [fieldOf("boot", "probe_1_output"), fieldOf("pool", "probe_result")];
 console.log(`\nhello, inside the machine that was judged: ${greetings[0]}`);
-console.log(`hello, inside a machine out of a pool, ${fieldOf("pool", "checkout_ms")} ms after it was asked for: ${greetings[1]}`);
+console.log(
+  `hello, inside a machine out of a pool, ${fieldOf("pool", "checkout_ms")} ms after it was asked for: ${greetings[1]}`,
+);
 if (greetings.some((greeting) => greeting !== "Hello, world!")) process.exit(1);
 console.log("\nPASS demo");

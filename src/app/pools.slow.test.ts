@@ -71,7 +71,9 @@ describe("clones of one guest", () => {
       const report = await pools.warm(name);
       expect(report).toMatchObject({ available: 3, made: 3, failed: 0 });
       const entries = await Promise.all([take(name), take(name), take(name)]);
-      expect(entries.map(({ how, miss }) => ({ how, miss }))).toEqual(Array(3).fill({ how: "hot", miss: false }));
+      expect(entries.map(({ how, miss }) => ({ how, miss }))).toEqual(
+        Array.from({ length: 3 }, () => ({ how: "hot", miss: false })),
+      );
       const told = [];
       for (const { entry } of entries) {
         const [hostname, file, machine, boot, mac, key, random, address] = (await ask(entry.id, WHO)).split("\n");

@@ -361,4 +361,13 @@ const REST: readonly Command[] = [
   },
 ];
 
-export const COMMANDS: readonly Command[] = [...LINE, ...STORE, ...PACKAGES, ...SYSTEMS, ...TEMPLATES, ...POOLS, ...DAEMON, ...REST];
+export const COMMANDS: readonly Command[] = [
+  ...LINE,
+  ...STORE,
+  ...PACKAGES,
+  ...SYSTEMS,
+  ...TEMPLATES,
+  ...POOLS,
+  ...DAEMON,
+  ...REST,
+];

@@ -15,7 +15,6 @@
  * machines do not. `user` networks take no other policy while a machine runs, and one that allows the internet allows the host's
  * loopback addresses too (slirp); `bridge` networks do neither.
  */
-export { makeSshKeyPair } from "./hostkey.ts";
 export { openPools, type PoolsOptions } from "./open.ts";
 export { isolated } from "./policy.ts";
 export { POOL_MIGRATION } from "./schema.ts";

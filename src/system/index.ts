@@ -22,5 +22,5 @@ export { planProfile } from "./profile.ts";
 export { isOutsideProfile } from "./places.ts";
 export { planRoot, type RootFacts, type RootItem } from "./root.ts";
 export { poolGuest, type PoolGuestOptions, sshd } from "./stock.ts";
-export { CLOUD_CONFIG, CLOUD_CONFIG_PATH, SEED_SCRIPT, SEED_SCRIPT_PATH, SEED_UNIT, seedUnit } from "./seed-files.ts";
+export { CLOUD_CONFIG, CLOUD_CONFIG_PATH, SEED_SCRIPT, SEED_UNIT, seedUnit } from "./seed-files.ts";
 export type * from "./types.ts";
