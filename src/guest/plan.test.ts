@@ -84,6 +84,27 @@ describe("the line", () => {
     }
   });
 
+  test.each([
+    ["root", ["/no/such", "/etc/passwd", "/bin/sh", "sh"], "/bin/sh"],
+    ["games", ["/no/such", "no-such", "sh"], "sh"],
+    ["games", ["/bin/sh"], "/bin/sh"],
+  ])("%s: a program that may be in several places", async (user, [first = "", ...elsewhere], found) => {
+    const command: GuestCommand = {
+      argv: [first, "-c", 'echo "$0" $USER', "it's"],
+      elsewhere,
+      user,
+      env: { "a-b": "", USER: user },
+    };
+    expect(await outputOf(["dash"], lineFor(scriptOf(command, FACTS), "posix"))).toBe(`it's ${user}\n`);
+    const line = lineFor(
+      scriptOf({ ...command, argv: [first, "-c", "readlink /proc/$$/exe; tr '\\0' ' ' </proc/$$/cmdline"] }, FACTS),
+      "posix",
+    );
+    expect(await outputOf(["dash"], line)).toBe(
+      `/usr/bin/dash\n${found} -c readlink /proc/$$/exe; tr '\\0' ' ' </proc/$$/cmdline `,
+    );
+  });
+
   test("a directory and a user that are not there", async () => {
     const said = async (command: GuestCommand): Promise<string> =>
       (await host.run({ argv: ["dash", "-c", lineFor(scriptOf(command, FACTS), "posix")], okStatuses: [1] })).text();
@@ -94,7 +115,7 @@ describe("the line", () => {
   test("nothing in it is strange to shellcheck, nor in the script that signals", async () => {
     const commands: readonly GuestCommand[] = [
       { argv: ["printf", "%s", "a\nb", "it's"], env: { A: "b c", "d-e": "f" }, cwd: "/a b" },
-      { argv: ["id"], user: "alice", stdin: "open" },
+      { argv: ["id"], user: "alice", stdin: "open", elsewhere: ["/opt/a b/id"] },
     ];
     const tree = treeWords({ signal: "SIGKILL", pid: 4711, mark: MARK, leaderGone: false });
     const scripts = [...commands.map((command) => lineFor(scriptOf(command, FACTS), "posix")), tree[2] ?? ""];

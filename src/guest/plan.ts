@@ -73,7 +73,8 @@ export function parseSaid(line: string): Said | undefined {
 function check(command: GuestCommand): void {
   const bad = (what: string): Problem =>
     new Problem({ code: "E_BAD_COMMAND", message: `running ${JSON.stringify(command.argv[0])}: ${what}`, exit: 2 });
-  const words = [...command.argv, command.cwd ?? "", command.user ?? "", ...Object.entries(command.env ?? {}).flat()];
+  const { argv, elsewhere = [], cwd = "", user = "", env = {} } = command;
+  const words = [...argv, ...elsewhere, cwd, user, ...Object.entries(env).flat()];
   if (words.some((word) => word.includes("\0"))) throw bad("a word has a zero byte");
   if (command.argv[0] === "") throw bad("it has no name");
   if (command.cwd !== undefined && !command.cwd.startsWith("/"))
@@ -95,10 +96,11 @@ export function scriptOf(command: GuestCommand, { mark, loginUser }: ScriptFacts
   const fails = (why: string): string => `{ echo ${mark} ${why}; exit 1; }`;
   const directory = command.cwd === undefined ? [] : [`cd -- ${quote(command.cwd)} 2>/dev/null || ${fails("no-directory")}`];
   const { words, exports } = environment(command, mark);
+  const places = command.elsewhere === undefined ? [] : [findProgram([command.argv[0], ...command.elsewhere])];
   const input = command.stdin !== "open" && command.pty === undefined ? " </dev/null" : "";
   const quiet = "unset SSH_CLIENT SSH_CONNECTION SSH_TTY";
   const says = (shell: string): string => `echo ${mark} $$ "$${shell}"`;
-  if (other === undefined) return [quiet, ...directory, ...exports, says("SHELL"), `exec ${words}${input}`].join("; ");
+  if (other === undefined) return [quiet, ...directory, ...exports, ...places, says("SHELL"), `exec ${words}${input}`].join("; ");
   return [
     "_g_login=$SHELL _g_tty=$SSH_TTY",
     quiet,
@@ -110,6 +112,7 @@ export function scriptOf(command: GuestCommand, { mark, loginUser }: ScriptFacts
     ...(command.cwd === undefined ? ['cd -- "$_g_home" 2>/dev/null || cd /'] : directory),
     becomeUser(other),
     ...exports,
+    ...places,
     says("_g_login"),
     `set -- ${words}`,
     ...asUser(other, input),
@@ -121,11 +124,17 @@ function environment(command: GuestCommand, mark: string): { readonly words: str
   const variables = [...Object.entries(command.env ?? {}), [MARK_VARIABLE, mark] as const];
   const isPlain = (name: string): boolean => /^(?!_g_|IFS$)[A-Za-z_][A-Za-z0-9_]*$/.test(name);
   const odd = variables.filter(([name]) => !isPlain(name)).map(([name, value]) => quote(`${name}=${value}`));
-  const [program, ...rest] = command.argv.map(quote);
+  const [first, ...rest] = command.argv.map(quote);
+  const program = command.elsewhere === undefined ? first : '"$_g_x"';
   return {
     words: [...(odd.length === 0 ? [] : ["/usr/bin/env", ...odd]), program, ...rest].join(" "),
     exports: variables.filter(([name]) => isPlain(name)).map(([name, value]) => `export ${name}=${quote(value)}`),
   };
+}
+
+/** Asks the shell itself, which takes no process. */
+function findProgram(places: readonly string[]): string {
+  return `for _g_x in ${places.map(quote).join(" ")}; do [ -x "$_g_x" ] && break; done`;
 }
 
 /** Reads passwd(5) in the shell itself, which takes no process; then asks getent(1), which knows of other places. */

@@ -25,6 +25,8 @@ export interface GuestAddress {
 
 export interface GuestCommand {
   readonly argv: readonly [string, ...string[]];
+  /** Other places of the program. The first of all that is there is run; where none is, the last. */
+  readonly elsewhere?: readonly string[];
   /** Added to the environment of the user: PATH, HOME, USER, LOGNAME. */
   readonly env?: Readonly<Record<string, string>>;
   /** Default: the user's home. */
@@ -158,7 +160,7 @@ export interface Guest {
   connect(options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal }): Promise<void>;
   /**
    * Settles when the process runs. A promise from `onOutput` holds back the rest of that channel until it settles: a reader that is slow slows
-   * the process. @throws Problem E_GUEST_LOST, E_NO_USER, E_NO_DIRECTORY (its `cwd`), E_NOT_EXECUTABLE
+   * the process. @throws Problem E_GUEST_LOST, E_NO_USER, E_NO_DIRECTORY (its `cwd`)
    */
   spawn(command: GuestCommand, onOutput: (chunk: Uint8Array, channel: Channel) => unknown): Promise<GuestProcess>;
   /** To its end, all output in memory. @throws Problem as `spawn`, E_TIMEOUT after which nothing of it runs */

@@ -1,6 +1,5 @@
 /** process.Process: commands and terminals of a sandbox. */
 import { Problem } from "../../base/index.ts";
-import type { GuestCommand } from "../../guest/index.ts";
 import { RpcError } from "./codes.ts";
 import { resolvePath } from "./paths.ts";
 import { type Entry, openProcesses, type Processes, type Start } from "./processes.ts";
@@ -17,11 +16,13 @@ import {
   updateRequest,
 } from "./process-messages.ts";
 import { type Call, type Methods, parsed } from "./rpc.ts";
-import { shellOf } from "./shell.ts";
 import type { SessionState } from "./state.ts";
 import type { Outlet } from "./outlet.ts";
 
 const PROCESSES = Symbol("processes");
+/** What clients ask for, and where it is in guests that have it elsewhere: on FreeBSD, or by PATH. */
+const BASH = "/bin/bash";
+const BASH_ELSEWHERE = ["/usr/local/bin/bash", "/usr/bin/bash", "bash"] as const;
 
 function processesOf(state: SessionState): Processes {
   return state.part(PROCESSES, () => openProcesses(state));
@@ -31,9 +32,10 @@ async function planStart(call: Call, message: unknown): Promise<Start> {
   const { process, pty, tag, stdin } = parsed(startRequest, message);
   const { session, defaultUser } = call.state;
   const user = call.user ?? defaultUser;
-  const { home } = await session.guest.user(user);
-  const cwd =
-    process.cwd === null || process.cwd === undefined || process.cwd === "" ? undefined : resolvePath(process.cwd, home);
+  const asked = process.cwd ?? "";
+  // The guest itself knows where home is; whoever names a place from there is looked up, which costs as much as a command.
+  const home = asked === "" || asked.startsWith("/") ? "/" : (await session.guest.user(user)).home;
+  const cwd = asked === "" ? undefined : resolvePath(asked, home);
   const args = process.args ?? [];
   const envs = process.envs ?? {};
   return {
@@ -42,6 +44,7 @@ async function planStart(call: Call, message: unknown): Promise<Start> {
     timeoutMs: call.timeoutMs,
     command: {
       argv: [process.cmd, ...args],
+      ...(process.cmd === BASH ? { elsewhere: BASH_ELSEWHERE } : {}),
       env: { ...session.sandbox.environment, ...envs },
       ...(cwd === undefined ? {} : { cwd }),
       ...(user === undefined ? {} : { user }),
@@ -52,28 +55,10 @@ async function planStart(call: Call, message: unknown): Promise<Start> {
   };
 }
 
-/** Ends as a shell says that it found no such program, with a process id like any other. */
-const NOT_FOUND = `printf '%s\\n' "exec: $1: executable file not found" >&2; exit 127`;
-
-/**
- * /bin/bash is what clients ask for, wherever the guest has its bash; and a program that is not there is a process that ended with 127,
- * not a call that failed.
- */
-async function startAnyway(processes: Processes, state: SessionState, start: Start, outlet: Outlet): Promise<void> {
-  const spawn = (argv: GuestCommand["argv"]) => processes.start({ ...start, command: { ...start.command, argv } }, outlet);
-  const [program, ...args] = start.command.argv;
-  try {
-    await spawn([await shellOf(state, program), ...args]);
-  } catch (error) {
-    if (!(error instanceof Problem) || error.code !== "E_NOT_EXECUTABLE") throw error;
-    await spawn(["/bin/sh", "-c", NOT_FOUND, "sh", program]);
-  }
-}
-
 async function start(call: Call, message: unknown, outlet: Outlet): Promise<void> {
   const planned = await planStart(call, message);
   try {
-    await startAnyway(processesOf(call.state), call.state, planned, outlet);
+    await processesOf(call.state).start(planned, outlet);
   } catch (error) {
     if (error instanceof Problem && error.code === "E_NO_DIRECTORY") {
       throw new RpcError(

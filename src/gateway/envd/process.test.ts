@@ -326,7 +326,7 @@ describe("terminals", () => {
   });
 });
 
-test("a guest that has its bash elsewhere is asked for it once, and runs what clients send", async () => {
+test("a guest that has its bash elsewhere runs what clients send", async () => {
   const before =
     "mkdir -p /usr/local/bin && cp /bin/bash /tmp/garth-bash-$$ && mount -t tmpfs none /usr/local/bin && mv /tmp/garth-bash-$$ /usr/local/bin/bash && mount --bind /dev/null /bin/bash";
   await using elsewhere = await openTestGuest({ name: "elsewhere", shell: "/bin/sh", before });
