@@ -13,7 +13,7 @@ import { poolKey } from "./key.ts";
 import { tapName } from "./machine.ts";
 import { samePolicy } from "./policy.ts";
 import { KNOWN_HOSTS_FILE } from "./prepare.ts";
-import { beginning, drainPool, makeSeveral, reconcilePool, removeLostNetworks } from "./reconcile.ts";
+import { beginning, drainPool, makeSeveral, reconcileKnown, reconcilePool, removeLostNetworks } from "./reconcile.ts";
 import { type EntryRow, Records, shown } from "./records.ts";
 import { removeOldSnapshots } from "./snapshot.ts";
 import type { EntryState, PoolEvent, PoolRecord, Pools } from "./types.ts";
@@ -251,7 +251,7 @@ export function openPools(options: PoolsOptions): Pools {
       tracked(
         (async () => {
           await removeLostNetworks(context);
-          for (const record of records.pools()) await reconcilePool(context, record, { refill, ...(signal && { signal }) });
+          for (const record of records.pools()) await reconcileKnown(context, record, { refill, ...(signal && { signal }) });
           for (const id of guests.keys()) if (records.entry(id) === undefined) forget(id);
         })(),
       ),

@@ -50,6 +50,20 @@ export async function reconcilePool(
   }
 }
 
+/** Somebody may forget the pool meanwhile: what was begun for it after he had looked is undone here, and no failure of anybody's. */
+export async function reconcileKnown(...given: Parameters<typeof reconcilePool>): Promise<void> {
+  const [context, pool] = given;
+  const isForgotten = (): boolean => context.records.pool(pool.name) === undefined;
+  try {
+    await reconcilePool(...given);
+  } catch (error) {
+    if (!isForgotten()) throw error;
+  }
+  if (!isForgotten()) return;
+  await drainPool(context, pool);
+  await context.host.files.removeTreeBeside(`${context.places.pools}/${pool.name}`);
+}
+
 async function retire(context: PoolContext, step: Extract<PoolStep, { kind: "retire" }>): Promise<void> {
   const { host, records } = context;
   const before = records.entry(step.id);
