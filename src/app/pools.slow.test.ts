@@ -321,6 +321,11 @@ describe("where things go wrong", () => {
       const { entry } = await take(name);
       const open = { allowInternetAccess: true, allowOut: [], denyOut: [] };
       expect((await problemOf(pools.setPolicy(entry.id, open))).code).toBe("E_NETWORK_FIXED");
+      expect((await problemOf(pools.checkout(name, { holder: "more", policy: open }))).code).toBe("E_NETWORK_FIXED");
+      const listed = { ...open, allowInternetAccess: false, allowOut: ["192.0.2.1"] };
+      expect((await problemOf(pools.checkout(name, { holder: "some", policy: listed }))).code).toBe("E_NETWORK_FIXED");
+      expect(await wrong({ policy: listed })).toContain("network: a user network cannot let single addresses out");
+      expect(pools.list(name)).toHaveLength(1);
     },
     LIMIT_MS,
   );

@@ -18,7 +18,7 @@ import type { PoolContext } from "./context.ts";
 import { destroyEntry } from "./destroy.ts";
 import { machineSnapshot } from "./fork.ts";
 import { makeEntry } from "./make.ts";
-import { samePolicy } from "./policy.ts";
+import { checkWanted, samePolicy } from "./policy.ts";
 import { type EntryRow, shown } from "./records.ts";
 import { findSnapshot } from "./snapshot.ts";
 import { tapName } from "./machine.ts";
@@ -31,6 +31,7 @@ const ALIVE_TRIES = 5;
 export async function checkout(context: PoolContext, pool: PoolRecord, request: CheckoutRequest): Promise<Checkout> {
   const begun = performance.now();
   const policy = request.policy ?? pool.policy;
+  checkWanted(pool, policy);
   const done = (row: EntryRow, how: Tier): Checkout => ({
     entry: shown(row),
     how,
