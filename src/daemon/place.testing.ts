@@ -5,7 +5,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { type Garth, openGarth } from "../app/index.ts";
-import { type ExampleTemplate, garthWithTemplates } from "../app/templates.testing.ts";
+import { type ExampleTemplate, garthWithTemplates } from "../app/testing.ts";
 import { openKeys } from "./keys.ts";
 import type { LogLine } from "./log.ts";
 import { openDaemon } from "./open.ts";

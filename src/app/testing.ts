@@ -1,0 +1,2 @@
+/** For tests of other rooms: templates that are real. */
+export { type ExampleTemplate, garthWithTemplates } from "./templates.testing.ts";
