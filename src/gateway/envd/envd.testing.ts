@@ -62,7 +62,7 @@ export interface Envelope {
 
 /** A call whose answer is a stream, read by hand: what a client sees, envelope by envelope. */
 export async function callStream(
-  { url }: ServedEnvd,
+  { url }: Pick<ServedEnvd, "url">,
   method: string,
   body: Uint8Array<ArrayBuffer> | object,
   options: { readonly headers?: Readonly<Record<string, string>>; readonly signal?: AbortSignal } = {},
