@@ -133,7 +133,11 @@ function networkWords(network: MachineNetwork, facts: BhyveFacts): readonly stri
   if (network.kind === "none") return [];
   const device = network.device ?? "virtio-net";
   const tap = network.kind === "tap" ? network.interface : facts.tap;
-  if (tap !== undefined) return ["-s", `2,${device},${tap},mac=${network.mac}`];
+  if (tap !== undefined) {
+    // bhyve goes by the first letters of the name, where nothing else says what it is.
+    const type = /^(?:tap|vmnet)/.test(tap) ? "" : ",type=tap";
+    return ["-s", `2,${device},${tap}${type},mac=${network.mac}`];
+  }
   if (network.kind === "tap") return [];
   const rules = network.forward.map(({ hostPort, guestPort }) => `tcp:127.0.0.1:${hostPort}-10.0.2.15:${guestPort}`);
   // Without "open" the guest reaches nothing.

@@ -32,6 +32,7 @@ export {
   bhyveEndKind,
   bhyveExit,
   type BhyveFacts,
+  bhyveName,
   type BhyvePlan,
   bhyveSlotsOf,
   lintBhyve,

@@ -21,6 +21,7 @@ import { renderPf } from "./pf.ts";
 import type { BridgeNetwork, BridgeSpec } from "./types.ts";
 
 export { contains, gatewayAddress, machineAddresses, prefixLength } from "./address.ts";
+export { pfScript, type PfStep, pfSteps } from "./pf.ts";
 export { checkPolicy, interfaceName } from "./plan.ts";
 export type * from "./types.ts";
 

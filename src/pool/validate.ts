@@ -2,6 +2,7 @@
 import { Problem } from "../base/index.ts";
 import { machineAddresses } from "../network/index.ts";
 import type { Template } from "../template/index.ts";
+import { unenforceable } from "./policy.ts";
 import type { PoolSpec } from "./types.ts";
 
 /** Its machines are hosts: a number of up to seven digits and a hyphen have to fit behind it (RFC 1123, 63 characters). */
@@ -10,8 +11,8 @@ const MIB = 1024 ** 2;
 const MEMORY_MIN_BYTES = 64 * MIB;
 const CPUS_MAX = 64;
 
-/** @throws Problem E_BAD_POOL (exit 2) with everything that is wrong */
-export function checkPool(spec: PoolSpec, template: Template): void {
+/** What is wrong with it on every host. */
+export function poolFaults(spec: PoolSpec): readonly string[] {
   const found: string[] = [];
   if (!NAME.test(spec.name))
     found.push(`name: ${JSON.stringify(spec.name)} is not 1 to 50 lowercase letters, digits and hyphens`);
@@ -28,6 +29,14 @@ export function checkPool(spec: PoolSpec, template: Template): void {
   if (cpus !== undefined && (!Number.isInteger(cpus) || cpus < 1 || cpus > CPUS_MAX))
     found.push(`cpus: ${cpus} is not a number from 1 to ${CPUS_MAX}`);
   if (!Number.isFinite(spec.bootTimeoutMs) || spec.bootTimeoutMs < 1_000) found.push("boot timeout: less than a second");
+  return found;
+}
+
+/** @throws Problem E_BAD_POOL (exit 2) with everything that is wrong */
+export function checkPool(spec: PoolSpec, template: Template): void {
+  const found = [...poolFaults(spec)];
+  const open = unenforceable(spec.network, spec.policy);
+  if (open !== undefined) found.push(`network: ${open}; a bridge can`);
   const { sidecar } = template;
   if (sidecar.gatewayMode !== "ssh")
     found.push(`template: ${template.name} is reached by ${sidecar.gatewayMode}, pools reach machines by ssh`);
