@@ -98,3 +98,30 @@ test("a handler that throws is a bug of which its client hears no more than that
   expect([answer.status, await answer.text()]).toEqual([500, "internal error\n"]);
   await listener.close();
 });
+
+test("a request becomes a WebSocket where the handler wants it, and no other does", async () => {
+  const upgraded: (boolean | undefined)[] = [];
+  const listener = listen({
+    address: "127.0.0.1",
+    port: 0,
+    handle: (_, { upgrade }) => {
+      let answer: ((text: string | Uint8Array) => void) | undefined;
+      const handlers = {
+        open: (client: { send(data: string | Uint8Array): boolean }) => (answer = client.send),
+        message: (data: string | Uint8Array) => answer?.(data),
+        closed: () => undefined,
+      };
+      upgraded.push(upgrade?.(handlers, { "Sec-WebSocket-Protocol": "echo" }));
+      return new Response("an answer");
+    },
+  });
+  expect(await (await fetch(listener.url)).text()).toBe("an answer");
+  const socket = new WebSocket(listener.url.replace("http", "ws"), ["echo"]);
+  const heard = await new Promise<unknown>((resolve) => {
+    socket.addEventListener("open", () => socket.send("hello"));
+    socket.addEventListener("message", ({ data }) => resolve(data));
+  });
+  expect([heard, socket.protocol, upgraded]).toEqual(["hello", "echo", [false, true]]);
+  socket.close();
+  await listener.close();
+});

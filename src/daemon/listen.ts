@@ -1,11 +1,9 @@
 /** HTTP listeners: a handler in, an address out, closed when it is told to. */
 import { Problem } from "../base/index.ts";
+import { answerOrUpgrade, type Peer, type SocketHandlers, webSockets } from "../gateway/index.ts";
 
-/** Who is at the other end. */
-export interface Remote {
-  /** "127.0.0.1"; undefined on a Unix socket, whose owner is the only one who can connect. */
-  readonly address: string | undefined;
-}
+/** Who is at the other end. `address` is undefined on a Unix socket, whose owner is the only one who can connect. */
+export type Remote = Peer;
 
 export type Handle = (request: Request, remote: Remote) => Response | Promise<Response>;
 
@@ -46,7 +44,7 @@ function common({ bodyMaxBytes = DEFAULT_BODY_MAX_BYTES }: Served) {
   return { maxRequestBodySize: bodyMaxBytes, development: false, error: onError };
 }
 
-function closing(server: Bun.Server<undefined>): Listener["close"] {
+function closing(server: Bun.Server<SocketHandlers>): Listener["close"] {
   return async (graceMs) => {
     const finished = server.stop();
     if (graceMs === undefined) return finished;
@@ -64,14 +62,15 @@ function closing(server: Bun.Server<undefined>): Listener["close"] {
 export function listen(request: ListenRequest): Listener {
   const { address, port, handle, idleTimeoutS = DEFAULT_IDLE_TIMEOUT_S } = request;
   try {
-    const server = Bun.serve({
+    const server = Bun.serve<SocketHandlers>({
       ...common(request),
       hostname: address,
       port,
       // The default where `development` is off: a second daemon would share the port in silence.
       reusePort: false,
       idleTimeout: idleTimeoutS,
-      fetch: (asked, server) => handle(asked, { address: server.requestIP(asked)?.address }),
+      websocket: webSockets,
+      fetch: (asked, server) => answerOrUpgrade(handle, asked, server, server.requestIP(asked)?.address),
     });
     return { url: server.url.href, close: closing(server) };
   } catch (error) {
@@ -89,13 +88,14 @@ export function listen(request: ListenRequest): Listener {
 export function listenSocket(request: ListenSocketRequest): Listener {
   const { socket, handle } = request;
   try {
-    const options: Bun.Serve.Options<undefined, never> = {
+    const options: Bun.Serve.Options<SocketHandlers, never> = {
       ...common(request),
       unix: socket,
-      fetch: (asked) => handle(asked, { address: undefined }),
+      websocket: webSockets,
+      fetch: (asked, server) => answerOrUpgrade(handle, asked, server, undefined),
     };
     // Obeyed on Unix sockets as well, whatever the runtime's types say: it would be ten seconds otherwise.
-    const server = Bun.serve(Object.assign(options, { idleTimeout: 0 }));
+    const server = Bun.serve<SocketHandlers>(Object.assign(options, { idleTimeout: 0 }));
     return { url: `unix:${socket}`, close: closing(server) };
   } catch (error) {
     throw new Problem({

@@ -101,6 +101,7 @@ async function assemble(options: DaemonOptions, undo: (() => Promise<void> | voi
       pools,
       envd: openEnvd({ onFault: (error) => log("error", "fault", { doing: "answering a sandbox's client", error: say(error) }) }),
       directory: `${places.state}/gateway`,
+      runtime: places.runtime,
       configuration: gatewayConfiguration(from, ownerKey),
       now,
       onFault: (doing, error) => log("error", "fault", { doing, error: say(error) }),
@@ -120,7 +121,7 @@ async function assemble(options: DaemonOptions, undo: (() => Promise<void> | voi
 
   const handle: Handle = async (request, remote) => {
     const begun = performance.now();
-    const response = await (await gateway).handle(request, { address: remote.address });
+    const response = await (await gateway).handle(request, remote);
     if (options.requests) {
       const { pathname } = new URL(request.url);
       const ms = Math.round(performance.now() - begun);

@@ -18,13 +18,14 @@
  * audit log of all tenants and sandboxes of its own alone; what is not offered (volumes, secrets, template builds, network rules, pausing
  * without memory) is 501 and never silently ignored.
  *
- * Limits: every number is in control/configuration.ts. No TLS, no WebSockets. One process serves a root's sandboxes. Keeping
+ * Limits: every number is in control/configuration.ts. No TLS. One process serves a root's sandboxes. Keeping
  * strangers' webhooks out of the inner network takes a firewall (control/webhooks.ts).
  */
 export { type GatewayConfiguration, isLoopback } from "./control/configuration.ts";
 export { addKey, type KeyRecord, listKeys, type NewKey, removeKey } from "./control/keys.ts";
+export { answerOrUpgrade, webSockets } from "./control/listener.ts";
 export { openGateway } from "./control/open.ts";
 export { GATEWAY_MIGRATION } from "./control/schema.ts";
-export type { Gateway, GatewayOptions, Peer, Scope } from "./control/types.ts";
+export type { Gateway, GatewayOptions, Peer, Scope, SocketHandlers } from "./control/types.ts";
 export { type EnvdLimits, type EnvdOptions, openEnvd } from "./envd/index.ts";
 export type * from "./types.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { localHost } from "../host/index.ts";
 import { type Ledger, openLedger } from "../ledger/index.ts";
 import { type FakePools, fakePools } from "./control/pools.testing.ts";
-import { addKey, GATEWAY_MIGRATION, openGateway } from "./index.ts";
+import { addKey, answerOrUpgrade, GATEWAY_MIGRATION, openGateway, webSockets } from "./index.ts";
 import type { Gateway, GatewayConfiguration, GatewayOptions } from "./index.ts";
 import type { Envd, Session } from "./types.ts";
 
@@ -117,7 +117,9 @@ export async function testGateway(options: TestGatewayOptions = {}): Promise<Tes
     port: 0,
     idleTimeout: 0,
     development: false,
-    fetch: (request, listener) => gateway.handle(request, { address: listener.requestIP(request)?.address }),
+    websocket: webSockets,
+    fetch: (request, listener) =>
+      answerOrUpgrade((asked, peer) => gateway.handle(asked, peer), request, listener, listener.requestIP(request)?.address),
   });
   const url = server.url.href.replace(/\/$/, "");
   return {

@@ -8,13 +8,15 @@ import type { Envd } from "../types.ts";
 import type { Control } from "./context.ts";
 import { metricDocument } from "./document.ts";
 import { sessionOf, touch } from "./life.ts";
-import { forwardTo } from "./proxy.ts";
+import { type Asked, forwardTo } from "./proxy.ts";
 import { sampleOf } from "./reaper.ts";
 import { Refusal, refusalOf, refused } from "./refusal.ts";
 import type { Live } from "./registry.ts";
 import { ENVD_PORT, INTERPRETER_PORT, type Target } from "./route.ts";
 import { equalSecrets, isSignedBy, signedRequest } from "./signature.ts";
 import type { Trace } from "./trace.ts";
+import type { Peer } from "./types.ts";
+import type { SocketPlace } from "./websocket.ts";
 
 const RPC_PATH = /^\/(process\.Process|filesystem\.Filesystem)\/([A-Za-z]+)$/;
 /** Calls that change nothing, or that are one step of what another call began. */
@@ -38,9 +40,10 @@ export type DataPlane = (
   url: URL,
   target: Exclude<Target, { kind: "control" }>,
   trace: Trace,
+  peer: Peer | undefined,
 ) => Promise<Response>;
 
-export function openDataPlane(control: Control, envd: Envd): DataPlane {
+export function openDataPlane(control: Control, envd: Envd, sockets: SocketPlace): DataPlane {
   const { registry, now } = control;
   /** Open to ports of each sandbox. */
   const connections = new WeakMap<Live, number>();
@@ -153,7 +156,12 @@ export function openDataPlane(control: Control, envd: Envd): DataPlane {
     return through(live, envd.interpreter, request);
   };
 
-  const guestPort = async (request: Request, url: URL, id: string | undefined, port: number, trace: Trace): Promise<Response> => {
+  const guestPort = async (
+    request: Request,
+    about: Pick<Asked, "url" | "port" | "peer">,
+    id: string,
+    trace: Trace,
+  ): Promise<Response> => {
     trace.route = "port";
     trace.foreign = true;
     const live = noted(find(id), trace);
@@ -173,7 +181,7 @@ export function openDataPlane(control: Control, envd: Envd): DataPlane {
       isOver = true;
     };
     try {
-      const asked = { url, port, maskRequestHost };
+      const asked = { ...about, maskRequestHost, sockets, closing: control.closing };
       return await through(live, (one, { guest, ended }) => forwardTo(guest, { ...asked, request: one, ended }, over), request);
     } catch (error) {
       over();
@@ -181,7 +189,7 @@ export function openDataPlane(control: Control, envd: Envd): DataPlane {
     }
   };
 
-  return async (request, url, target, trace) => {
+  return async (request, url, target, trace, peer) => {
     if (target.kind === "signed-file") return files(request, url, undefined, trace);
     const { id, port } = target;
     // A file without a signature, of a sandbox that has no name: nobody's.
@@ -191,7 +199,7 @@ export function openDataPlane(control: Control, envd: Envd): DataPlane {
     }
     if (port === ENVD_PORT) return envdPort(request, url, id, trace);
     if (port === INTERPRETER_PORT) return interpreter(request, url.pathname, id, trace);
-    return guestPort(request, url, id, port, trace);
+    return guestPort(request, { url, port, peer }, id, trace);
   };
 }
 

@@ -20,6 +20,7 @@ import { openSnapshots } from "./snapshots.ts";
 import { openTrace, type Trace } from "./trace.ts";
 import type { Gateway, GatewayOptions, Peer } from "./types.ts";
 import { openWebhooks } from "./webhooks.ts";
+import { removeLeftSockets } from "./websocket.ts";
 
 const LEASE = "gateway";
 const CORS_HEADERS = {
@@ -100,7 +101,9 @@ export function openGateway(options: GatewayOptions): Gateway {
   reaper = openReaper(control);
   const keeper = reaper;
   const rest = openRest(control, ring);
-  const data = openDataPlane(control, envd);
+  const sockets = { host, directory: options.runtime ?? directory, random };
+  removeLeftSockets(sockets);
+  const data = openDataPlane(control, envd, sockets);
 
   /** A machine that died under its sandbox ends it at once, not at the next look. */
   const forgetPool = pools.onEvent((event) => {
@@ -125,7 +128,7 @@ export function openGateway(options: GatewayOptions): Gateway {
       trace.route = "preflight";
       return new Response(null, { status: 204 });
     }
-    return target.kind === "control" ? control.track(rest(request, trace)) : data(request, url, target, trace);
+    return target.kind === "control" ? control.track(rest(request, trace)) : data(request, url, target, trace, peer);
   };
 
   const failed = (error: unknown, trace: Trace, method: string): Response => {

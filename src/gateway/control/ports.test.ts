@@ -113,13 +113,13 @@ describe("a server inside", () => {
     expect([await packed.text(), packed.headers.get("access-control-allow-origin")]).toEqual(["packed", null]);
   });
 
-  test("that does not listen is 502; an upgrade is 501", async () => {
+  test("that does not listen is 502; an upgrade to something unknown is 501", async () => {
     const answer = await ask("/", named(1));
     expect([answer.status, await answer.json()]).toEqual([
       502,
       { code: 502, message: "nothing answers on port 1 of the sandbox" },
     ]);
-    expect(await status(ask("/", named(port(), { Upgrade: "websocket", Connection: "Upgrade" })))).toBe(501);
+    expect(await status(ask("/", named(port(), { Upgrade: "h2c", Connection: "Upgrade" })))).toBe(501);
   });
 
   test("of a sandbox without public traffic asks for the token", async () => {

@@ -1,6 +1,6 @@
 /**
- * A server inside a sandbox, asked from outside: HTTP/1.1, one connection for each request, both bodies as they come. No upgrades
- * (WebSockets).
+ * A server inside a sandbox, asked from outside: HTTP/1.1, one connection for each request, both bodies as they come. What asks for a
+ * WebSocket gets one (websocket.ts); there are no other upgrades.
  *
  * What authenticates to the gateway stays here: the guest gets to see neither the API key nor the tokens of the sandbox.
  */
@@ -9,6 +9,8 @@ import { type Duplex, Readable } from "node:stream";
 import type { Guest } from "../../guest/index.ts";
 import { dial } from "./dial.ts";
 import { Refusal } from "./refusal.ts";
+import type { Peer } from "./types.ts";
+import { bridge, isWebSocket, type SocketPlace } from "./websocket.ts";
 
 /** RFC 9110, 7.6.1, and what is between the client and the gateway alone. */
 const NOT_PASSED_ON: ReadonlySet<string> = new Set([
@@ -47,12 +49,19 @@ export interface Asked {
   readonly maskRequestHost: string | undefined;
   /** The sandbox's end: the connection goes with it. */
   readonly ended: AbortSignal;
+  /** Who asks, and where sockets are. */
+  readonly peer: Peer | undefined;
+  readonly sockets: SocketPlace;
+  /** The gateway's end. WebSockets go with it; answers that are under way are the listener's affair. */
+  readonly closing: AbortSignal;
 }
 
-/** `onClosed` is told when the connection is gone that was opened for it. @throws Refusal 501, 502 */
+/** `onClosed` is told when the connection is gone that was opened for it. @throws Refusal 400, 501, 502 */
 export async function forwardTo(guest: Guest, asked: Asked, onClosed: () => void): Promise<Response> {
   const { request, port, ended } = asked;
-  if (request.headers.has("upgrade")) throw new Refusal(501, "connections to sandboxes are not upgraded");
+  const socket = isWebSocket(request);
+  if (request.headers.has("upgrade") && !socket)
+    throw new Refusal(501, "connections to sandboxes become WebSockets and nothing else");
   const refuse = (cause: unknown): Refusal => new Refusal(502, `nothing answers on port ${port} of the sandbox`, {}, { cause });
   let connection: Duplex;
   try {
@@ -66,6 +75,10 @@ export async function forwardTo(guest: Guest, asked: Asked, onClosed: () => void
     if (ended.aborted) end();
   } catch (error) {
     throw refuse(error);
+  }
+  if (socket) {
+    const wanted = { path: pathOf(asked.url), headers: headersOf(asked), port, closing: asked.closing, gone: request.signal };
+    return await bridge(connection, wanted, asked.sockets, asked.peer);
   }
   try {
     const answer = await ask(connection, asked);
@@ -81,12 +94,21 @@ export async function forwardTo(guest: Guest, asked: Asked, onClosed: () => void
   }
 }
 
-function ask(connection: Duplex, { request, url, port, maskRequestHost }: Omit<Asked, "ended">): Promise<IncomingMessage> {
+function pathOf(url: URL): string {
+  return `${url.pathname}${url.search}`;
+}
+
+/** What the server is told. */
+function headersOf({ request, port, maskRequestHost }: Pick<Asked, "request" | "port" | "maskRequestHost">) {
+  const headers: Record<string, string> = Object.fromEntries(passedOn(request.headers));
+  if (maskRequestHost !== undefined) headers["host"] = maskRequestHost.replaceAll("${PORT}", String(port));
+  return headers;
+}
+
+function ask(connection: Duplex, asked: Asked): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const headers: Record<string, string> = Object.fromEntries(passedOn(request.headers));
-    if (maskRequestHost !== undefined) headers["host"] = maskRequestHost.replaceAll("${PORT}", String(port));
-    const { method, body, signal } = request;
-    const options = { method, path: `${url.pathname}${url.search}`, headers: { ...headers, connection: "close" } };
+    const { method, body, signal } = asked.request;
+    const options = { method, path: pathOf(asked.url), headers: { ...headersOf(asked), connection: "close" } };
     const outgoing = httpRequest({ ...options, createConnection: () => connection }, resolve);
     outgoing.on("error", reject);
     connection.once("error", reject);

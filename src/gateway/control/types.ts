@@ -81,6 +81,8 @@ export interface GatewayOptions {
   readonly envd: Envd;
   /** Of its own, absolute; made when it is not there. Holds audit.jsonl. */
   readonly directory: string;
+  /** For sockets, whose paths are short; made when it is not there. Default: `directory`. */
+  readonly runtime?: string;
   readonly configuration?: Partial<GatewayConfiguration>;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
@@ -92,6 +94,23 @@ export interface GatewayOptions {
 export interface Peer {
   /** Of the other end of the connection: "127.0.0.1". */
   readonly address: string | undefined;
+  /**
+   * Makes a WebSocket of the request, whose answer is none then. false: it does not ask for one. A listener without it makes none.
+   */
+  readonly upgrade?: (handlers: SocketHandlers, headers: Readonly<Record<string, string>>) => boolean;
+}
+
+/** A WebSocket whose other end is the client. */
+export interface ClientSocket {
+  /** false: more waits for the client than may. */
+  send(data: string | Uint8Array): boolean;
+  close(code?: number, reason?: string): void;
+}
+
+export interface SocketHandlers {
+  open(client: ClientSocket): void;
+  message(data: string | Uint8Array): void;
+  closed(code: number, reason: string): void;
 }
 
 export interface Gateway {
