@@ -36,6 +36,8 @@ export interface GuestIdentity {
 
 export type Order =
   | { readonly do: "ping" }
+  /** Answered when the guest has nothing else to do. */
+  | { readonly do: "rest" }
   | { readonly do: "announce"; readonly mac: string; readonly address: string }
   | ({ readonly do: "identity" } & GuestIdentity);
 

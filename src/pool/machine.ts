@@ -50,7 +50,8 @@ export function machineOf(
     onReboot: holdsNoKernel ? "exit" : "restart",
     accelerator: "auto",
     channel: CHANNEL_NAME,
-    translationCacheBytes: TRANSLATION_CACHE_BYTES[pool.density],
+    // One that is booted to be snapshotted is gone when it is; in a small cache its boot would take four times as long.
+    translationCacheBytes: TRANSLATION_CACHE_BYTES[facts.memoryFile?.mode === "shared" ? "roomy" : pool.density],
     ...(facts.memoryFile === undefined ? {} : { memoryFile: facts.memoryFile }),
     ...(sidecar.extraSlots.length === 0 ? {} : { extraSlots: sidecar.extraSlots }),
     ...(sidecar.wiredMemory ? { wiredMemory: true } : {}),

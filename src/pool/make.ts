@@ -1,7 +1,7 @@
 /**
  * Makes one machine, for the pool or for somebody who waits for it.
  *
- *     row ──► clone of a snapshot | boot ──► warming ──► available, frozen
+ *     row ──► clone of a snapshot | boot ──► warming ──► at rest ──► available, frozen
  *                                                  └───► in-use, running
  *
  * What fails is undone at once; its row stays as "failed" with the reason, where nobody waits for the machine and hears of it.
@@ -10,6 +10,7 @@ import { Problem, renderProblem } from "../base/index.ts";
 import { type EgressPolicy, machineAddresses } from "../network/index.ts";
 import type { Template } from "../template/index.ts";
 import { bootMachine, cloneMachine } from "./boot.ts";
+import { openChannel } from "./channel.ts";
 import type { PoolContext } from "./context.ts";
 import { destroyEntry, undoMachine } from "./destroy.ts";
 import type { EntryRow } from "./records.ts";
@@ -32,6 +33,8 @@ export interface MakeRequest {
 
 /** How long an SSH server that is known to be there may take to let us in. */
 const CONNECT_LIMIT_MS = 60_000;
+/** How long a guest that is to be frozen may have something to do. */
+const REST_LIMIT_MS = 10_000;
 
 export async function makeEntry(context: PoolContext, request: MakeRequest): Promise<EntryRow> {
   const { records, host } = context;
@@ -63,10 +66,23 @@ export async function makeEntry(context: PoolContext, request: MakeRequest): Pro
       await (await context.guestOf(warming)).connect({ timeoutMs: CONNECT_LIMIT_MS, ...(signal && { signal }) });
     // A boot is over when somebody was let in; a connection takes memory here and in the guest.
     else if (from === undefined) await context.letGo(warming);
+    if (holder === undefined && from !== undefined) await comeToRest(context, warming);
     return finished(context, warming, holder);
   } catch (error) {
     await failed(context, row, error, holder === undefined);
     throw error;
+  }
+}
+
+/** What it still has to do of its beginning it would do when somebody waits for it. One that finds no rest is frozen all the same. */
+async function comeToRest({ host }: PoolContext, row: EntryRow): Promise<void> {
+  const channel = await openChannel(host, row.id, row.directory);
+  try {
+    await channel.order({ do: "rest" }, REST_LIMIT_MS);
+  } catch (error) {
+    if (!(error instanceof Problem && error.code === "E_GUEST_SILENT")) throw error;
+  } finally {
+    channel.close();
   }
 }
 
