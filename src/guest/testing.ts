@@ -123,12 +123,15 @@ export async function openTestGuest(options: TestGuestOptions = {}): Promise<Tes
     for (const pid of stopped) signalIfAny(pid, "SIGCONT");
     stopped = [];
   };
+  const view = viewOf(sshd.pid);
   const close = async (): Promise<void> => {
     thaw();
+    // Also what left its parents: a guest that is switched off has nobody left.
+    const inside = insideOf(view);
     try {
       await guest.disconnect();
     } finally {
-      for (const pid of treeOf(sshd.pid)) signalIfAny(pid, "SIGKILL");
+      for (const pid of [...treeOf(sshd.pid), ...inside]) signalIfAny(pid, "SIGKILL");
       await sshd.exited;
       fs.rmSync(directory, { recursive: true });
     }
@@ -168,6 +171,23 @@ function writeUsers(directory: string, shell: string): void {
 function signalIfAny(pid: number, signal: NodeJS.Signals): void {
   const identity = host.identityOf(pid);
   if (identity !== undefined) host.signal(identity, signal);
+}
+
+/** Which files a process sees. */
+function viewOf(pid: number | "self"): string | undefined {
+  try {
+    return fs.readlinkSync(`/proc/${pid}/ns/mnt`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Those with a view that is not this process's own. */
+function insideOf(view: string | undefined): readonly number[] {
+  if (view === undefined || view === viewOf("self")) return [];
+  return fs
+    .readdirSync("/proc")
+    .flatMap((entry) => (/^[0-9]+$/.test(entry) && viewOf(Number(entry)) === view ? [Number(entry)] : []));
 }
 
 /** A process and all that descend from it. */

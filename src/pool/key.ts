@@ -10,12 +10,13 @@ export interface PoolKey {
 
 /** Made at the first call. Of two that make it at once one is taken by both. */
 export function poolKey(host: Host, pools: string): PoolKey {
-  const file = `${pools}/key`;
+  // No pool has such a name.
+  const file = `${pools}/.key`;
   const known = host.files.readTextIfAny(`${file}.pub`);
   if (known !== undefined && host.files.exists(file)) return { file, publicKey: known.trim() };
   host.files.makeDirectory(pools, { parents: true, mode: 0o700 });
   const pair = makeSshKeyPair("garth-pool");
-  const making = host.files.makeTemporaryDirectory(`${pools}/.key-`);
+  const making = host.files.makeTemporaryDirectory(`${pools}/.making-`);
   try {
     host.files.writeFile(`${making}/key`, pair.privateKey, 0o600);
     host.files.writeFile(`${making}/key.pub`, `${pair.publicKey}\n`, 0o600);

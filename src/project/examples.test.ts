@@ -49,6 +49,7 @@ test("GNU hello: the release, and Debian's source when that cannot be had", asyn
   expect([...project.exports.values()].map(({ name, kind }) => `${name}: ${kind}`)).toEqual([
     "examples: repository",
     "greeter: system",
+    "greeterTemplate: template",
     "greets: gate",
     "hello: recipe",
   ]);
