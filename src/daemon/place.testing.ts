@@ -101,7 +101,8 @@ export async function openPlace({ templates, configuration }: PlaceOptions): Pro
       const left = [
         ...pools.list().map(({ id, state }) => `${id} is ${state}`),
         ...pools.snapshots().map(({ id }) => `snapshot ${id}`),
-        ...below(places.pools).filter((path) => !path.startsWith("key")),
+        // The key by which the host is let in stays for the next pool.
+        ...below(places.pools).filter((path) => !/^\.?key(\.pub)?$/.test(path)),
         ...below(places.runtime).map((path) => `${places.runtime}/${path}`),
         ...processesWith(root),
       ];
