@@ -4,7 +4,6 @@ import type { PoolEntry } from "../src/pool/index.ts";
 import type { PoolPlace } from "./pool-place.ts";
 import { type BenchRow, shownMs } from "./row.ts";
 
-const MIB = 1024 ** 2;
 const CLONE_REACH_MIB = 40;
 /** Below this the machine is left to others: what was made so far is taken away. */
 const AVAILABLE_MIN_MIB = 1536;

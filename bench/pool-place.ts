@@ -162,7 +162,7 @@ function ticks(pid: number): number {
 export async function untilIdle({ id, pid }: PoolEntry): Promise<void> {
   if (pid === undefined) throw new Error(`${id} has no process`);
   const deadline = performance.now() + IDLE_LIMIT_MS;
-  for (let quiet = 0, before = ticks(pid); quiet < IDLE_LOOKS; ) {
+  for (let quiet = 0, before = ticks(pid); quiet < IDLE_LOOKS;) {
     if (performance.now() > deadline) throw new Error(`${id} does not come to rest`);
     await Bun.sleep(IDLE_LOOK_MS);
     const now = ticks(pid);

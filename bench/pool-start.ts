@@ -2,7 +2,7 @@
 import * as fs from "node:fs";
 import type { PoolEntry } from "../src/pool/index.ts";
 import { type BenchTemplate, milliseconds, type PoolPlace } from "./pool-place.ts";
-import { type BenchRow, type Pair, ratioRow, shownMs } from "./row.ts";
+import { type BenchRow, median, type Pair, ratioRow, shownMs } from "./row.ts";
 
 const KIB = 1024;
 const MIB = 1024 ** 2;
@@ -52,25 +52,28 @@ function privateBytes({ id, pid }: PoolEntry): number {
   return fields.reduce((sum, field) => sum + Number(field) * KIB, 0);
 }
 
-export async function memoryRows(place: PoolPlace): Promise<readonly BenchRow[]> {
-  const { pools, accelerator } = place;
-  const fields = { template: "micro", memoryBytes: MEMORY_BYTES, density: "dense" } as const;
-  const hot = await place.pool("hot", { ...fields, size: 1 });
-  await pools.warm(hot);
-  const clone = pools.list(hot).find(({ state }) => state === "available");
-  if (clone === undefined) throw new Error("no clone is available");
-  const cold = await place.pool("cold", { ...fields, tier: "cold", size: 0 });
-  const { entry: booted } = await pools.checkout(cold, { holder: "bench memory" });
-  await pools.pause(booted.id);
-  const [ours, theirs] = [privateBytes(clone), privateBytes(booted)];
-  const row = ratioRow(
-    `private memory of a paused snapshot clone of a 256 MiB guest, micro, density dense (${accelerator})`,
-    "that of a cold-booted one, paused",
-    0.2,
-    [{ oursMs: ours, theirsMs: theirs }],
-  );
-  const shown = (bytes: number): string => `${(bytes / MIB).toFixed(1)} MiB`;
-  return [{ ...row, ours: shown(ours), theirs: shown(theirs) }];
+/** Of several clones, as a pool has them: what all of them read in their snapshot is nobody's own. */
+export function memoryRows(clones: number) {
+  return async (place: PoolPlace): Promise<readonly BenchRow[]> => {
+    const { pools, accelerator } = place;
+    const fields = { template: "micro", memoryBytes: MEMORY_BYTES, density: "dense" } as const;
+    const hot = await place.pool("hot", { ...fields, size: clones });
+    await pools.warm(hot);
+    const paused = pools.list(hot).filter(({ state }) => state === "available");
+    const cold = await place.pool("cold", { ...fields, tier: "cold", size: 0 });
+    const { entry: booted } = await pools.checkout(cold, { holder: "bench memory" });
+    await pools.pause(booted.id);
+    const theirs = privateBytes(booted);
+    const pairs = paused.map((clone) => ({ oursMs: privateBytes(clone), theirsMs: theirs }));
+    const row = ratioRow(
+      `private memory of a paused snapshot clone of a 256 MiB guest, micro, density dense, ${clones} of them (${accelerator})`,
+      "that of a cold-booted one, paused",
+      0.2,
+      pairs,
+    );
+    const shown = (bytes: number): string => `${(bytes / MIB).toFixed(1)} MiB`;
+    return [{ ...row, ours: shown(median(pairs.map(({ oursMs }) => oursMs))), theirs: shown(theirs) }];
+  };
 }
 
 /** From nothing: the guest is booted, its snapshot taken, the clones are made. */

@@ -20,7 +20,7 @@ const ROWS: Readonly<Record<string, (place: PoolPlace) => Promise<readonly Bench
   gateway: (place) => gatewayRows(place, few(20, 4)),
   debian: startRows("debian-12", 0.1, { clones: few(7, 2), boots: 1 }),
   micro: startRows("micro", undefined, { clones: few(5, 2), boots: few(3, 1) }),
-  memory: memoryRows,
+  memory: memoryRows(few(4, 2)),
   seed: seedRows,
   warm: warmRows(few(10, 3)),
   concurrent: concurrentRows(few(50, 5)),
