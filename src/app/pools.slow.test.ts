@@ -246,7 +246,14 @@ describe("where things go wrong", () => {
       const problem = await problemOf(pools.warm(name));
       expect(problem.code).toBe("E_GUEST_SILENT");
       expect(problem.message).toContain("1.5s");
-      expect(pools.list(name).filter(({ pid }) => pid !== undefined && fs.existsSync(`/proc/${pid}`))).toEqual([]);
+      const [failed, ...others] = pools.list(name);
+      expect(others).toEqual([]);
+      expect(failed).toMatchObject({
+        state: "failed",
+        holder: undefined,
+        pid: undefined,
+        failure: expect.stringContaining("E_GUEST_SILENT"),
+      });
       expect(
         fs.existsSync(`${garth.places.pools}/${name}/snapshots`) ? fs.readdirSync(`${garth.places.pools}/${name}/snapshots`) : [],
       ).toEqual([]);

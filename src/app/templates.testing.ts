@@ -4,7 +4,7 @@
  */
 import { openGarth, type Garth } from "./index.ts";
 
-/** 3 GB. CONTRIBUTING.md says so too. */
+/** 6 GB. CONTRIBUTING.md says so too. */
 export const KEPT_ROOT = "/var/tmp/garth-tests-kept";
 const EXAMPLE = new URL("../../examples/templates", import.meta.url).pathname;
 

@@ -34,6 +34,8 @@ const MONITOR_EVERY_MS = 2;
 /** Loading the state of a machine whose memory comes as a file; one that comes as a stream takes a second for each 100 MiB. */
 const INCOMING_LIMIT_MS = 120_000;
 const MIGRATE_EVERY_MS = 2;
+const CONNECTS_MAX = 100;
+const CONNECT_EVERY_MS = 10;
 const END_LIMIT_MS = 10_000;
 const CONSOLE_BYTES = 1024 ** 2;
 const CONSOLE_TAIL_BYTES = 16_384;
@@ -205,11 +207,15 @@ export async function saveState(
   try {
     await Promise.race([ended, untilThere(host, socket)]);
     await monitor.execute("migrate-set-capabilities", { capabilities: [{ capability: "x-ignore-shared", state: shared }] });
-    await monitor.execute("migrate", { uri: `unix:${socket}` });
     const deadline = performance.now() + INCOMING_LIMIT_MS;
-    for (let status = ""; status !== "completed"; await pause(MIGRATE_EVERY_MS)) {
-      status = fieldOf(await monitor.execute("query-migrate"), "status");
-      if (status === "failed" || status === "cancelled" || performance.now() > deadline) throw failed(`QEMU says ${status}`);
+    for (let attempt = 1; ; attempt += 1) {
+      await monitor.execute("migrate", { uri: `unix:${socket}` });
+      const why = await migrated(monitor, deadline);
+      if (why === undefined) break;
+      // A socket is there before somebody listens at it: QEMU was refused, and may ask again.
+      const isEarly = (host.files.lstatIfAny(stateFile)?.sizeBytes ?? 0) === 0 && attempt < CONNECTS_MAX;
+      if (!isEarly) throw failed(why);
+      await pause(CONNECT_EVERY_MS);
     }
     const exit = await ended;
     if (exit.status !== 0) throw failed("what QEMU sent could not be written");
@@ -221,6 +227,18 @@ export async function saveState(
     throw error;
   } finally {
     if (host.files.exists(socket)) host.files.unlink(socket);
+  }
+}
+
+/** undefined: it is done. */
+async function migrated(monitor: Qmp, deadline: number): Promise<string | undefined> {
+  for (;;) {
+    const told = await monitor.execute("query-migrate");
+    const status = fieldOf(told, "status");
+    if (status === "completed") return undefined;
+    if (status === "failed" || status === "cancelled") return `QEMU says ${status} ${fieldOf(told, "error-desc")}`.trim();
+    if (performance.now() > deadline) return `QEMU says ${status}, for too long`;
+    await pause(MIGRATE_EVERY_MS);
   }
 }
 

@@ -6,13 +6,13 @@
  *
  * What fails is undone at once; its row stays as "failed" with the reason, where nobody waits for the machine and hears of it.
  */
-import { Problem, renderProblem } from "../base/index.ts";
+import { Problem } from "../base/index.ts";
 import { type EgressPolicy, machineAddresses } from "../network/index.ts";
 import type { Template } from "../template/index.ts";
 import { bootMachine, cloneMachine } from "./boot.ts";
 import { openChannel } from "./channel.ts";
 import type { PoolContext } from "./context.ts";
-import { destroyEntry, undoMachine } from "./destroy.ts";
+import { undoFailed } from "./failure.ts";
 import type { EntryRow } from "./records.ts";
 import { shapeOf } from "./shape.ts";
 import type { SnapshotPlace } from "./snapshot-place.ts";
@@ -69,7 +69,7 @@ export async function makeEntry(context: PoolContext, request: MakeRequest): Pro
     if (holder === undefined && from !== undefined) await comeToRest(context, warming);
     return finished(context, warming, holder);
   } catch (error) {
-    await failed(context, row, error, holder === undefined);
+    await undoFailed(context, row, error, { keep: holder === undefined });
     throw error;
   }
 }
@@ -93,16 +93,4 @@ function finished(context: PoolContext, row: EntryRow, holder: string | undefine
   const done = records.move(row.id, ["warming"], holder === undefined ? "available" : "in-use");
   if (done !== undefined) return done;
   throw new Problem({ code: "E_ENTRY_GONE", message: `making the machine ${row.id}: somebody has taken it away meanwhile` });
-}
-
-async function failed(context: PoolContext, row: EntryRow, error: unknown, keep: boolean): Promise<void> {
-  const { records } = context;
-  const reason = error instanceof Problem ? renderProblem(error) : String(error);
-  if (keep && error instanceof Problem) {
-    const kept = records.move(row.id, ["preparing", "booting", "warming"], "failed", { failure: reason });
-    if (kept !== undefined) return await undoMachine(context, kept);
-  }
-  records.move(row.id, ["preparing", "booting", "warming"], "retiring");
-  // Also where somebody drains the pool: what was started a moment ago he may not have seen.
-  await destroyEntry(context, records.entry(row.id) ?? row);
 }

@@ -16,6 +16,7 @@ import { bootMachine } from "./boot.ts";
 import { unsupported } from "./errors.ts";
 import type { PoolContext } from "./context.ts";
 import { destroyEntry } from "./destroy.ts";
+import { undoFailed } from "./failure.ts";
 import { isolated } from "./policy.ts";
 import { shapeOf } from "./shape.ts";
 import { RESIDENT_DIGEST, startResidentIn } from "./resident.ts";
@@ -25,6 +26,8 @@ import type { PoolRecord } from "./types.ts";
 
 /** Part of every name: raised when what a snapshot holds changes. */
 const LAYOUT = "snapshot-1";
+/** Behind the name of a snapshot that cannot be taken: a file with the reason. */
+const UNSUPPORTED = ".unsupported";
 /** How long somebody else may take to make one. */
 const OTHERS_LIMIT_MS = 900_000;
 const LOOK_EVERY_MS = 200;
@@ -88,6 +91,8 @@ export async function ensureSnapshot(
     signal?.throwIfAborted();
     const there = readPlace(host, directory);
     if (there !== undefined) return there;
+    const known = host.files.readTextIfAny(`${directory}${UNSUPPORTED}`);
+    if (known !== undefined) throw unsupported(template.name, known.replace(/^[^:]*: /, ""));
     const other = ledger.acquire(lease, host.processIdentity, host.isAlive, context.now());
     if (other === undefined && !making.has(directory)) break;
     if (context.now() > deadline) {
@@ -168,13 +173,16 @@ async function makeSnapshot(
       host.files.sync(file);
     host.files.rename(fresh, directory);
     context.note(pool.name, `the snapshot is there: ${directory}`);
+    records.move(row.id, ["warming"], "retiring");
+    await destroyEntry(context, row);
     return { directory, shared: true, source };
   } catch (error) {
+    const isUnsupported = error instanceof Problem && error.code === "E_SNAPSHOT_UNSUPPORTED";
+    // What goes into it has a name, and what came of it stays true: nobody boots it again to hear the same.
+    if (isUnsupported) host.files.writeFile(`${directory}${UNSUPPORTED}`, error.message, 0o600);
     host.files.removeTree(fresh);
+    await undoFailed(context, row, error, { keep: !isUnsupported && signal?.aborted !== true });
     throw error;
-  } finally {
-    records.move(row.id, ["preparing", "booting", "warming"], "retiring");
-    await destroyEntry(context, row);
   }
 }
 
