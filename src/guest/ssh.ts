@@ -41,6 +41,8 @@ export function sshOptions(address: GuestAddress): readonly string[] {
     IdentitiesOnly: "yes",
     IdentityAgent: "none",
     PreferredAuthentications: "publickey",
+    // First of those there are: in an emulated guest it saves a seventh of what a connection costs.
+    KexAlgorithms: "^curve25519-sha256",
     BatchMode: "yes",
     ForwardAgent: "no",
     ForwardX11: "no",
