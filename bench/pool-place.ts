@@ -12,6 +12,7 @@ import { type Garth, openGarth } from "../src/app/index.ts";
 import { type GuestAddress, sshOptions } from "../src/guest/index.ts";
 import type { PoolEntry, Pools, PoolSpec } from "../src/pool/index.ts";
 import { controlSocket } from "../src/pool/destroy.ts";
+import { poolKey } from "../src/pool/key.ts";
 import { KNOWN_HOSTS_FILE } from "../src/pool/prepare.ts";
 import { poolSpec } from "../src/pool/testing.ts";
 import { type BenchRow, shownMs } from "./row.ts";
@@ -110,7 +111,7 @@ export function addressOf({ garth }: PoolPlace, entry: PoolEntry): GuestAddress 
     name: entry.id,
     ...entry.ssh,
     user: "root",
-    keyFile: `${garth.places.pools}/key`,
+    keyFile: poolKey(garth.host, garth.places.pools).file,
     knownHostsFile: `${entry.directory}/${KNOWN_HOSTS_FILE}`,
     controlSocket: controlSocket({ places: { ...garth.places, acceleratorFile: "" } }, entry),
     through: [],
