@@ -5,7 +5,7 @@ import { localHost } from "../host/index.ts";
 import { type Ledger, openLedger } from "../ledger/index.ts";
 import { loadProject, type Project, resolveGoals } from "../project/index.ts";
 import type { Machines } from "../machine/index.ts";
-import type { Pools } from "../pool/index.ts";
+import type { Pools, PoolsOptions } from "../pool/index.ts";
 import { openReceipts, writeReceiptFile } from "../receipt/index.ts";
 import { openSandbox, type Sandbox } from "../sandbox/index.ts";
 import { openShip, SHIP_MIGRATION } from "../ship/index.ts";
@@ -68,19 +68,20 @@ export function openGarth(options: OpenOptions): Garth {
       fetch: (source, signal) => garth.builder(() => undefined).fetch(source, signal),
     });
   };
-  const openedPools = async (): Promise<Pools> => {
-    const { openPools, POOL_MIGRATION } = await import("../pool/index.ts");
+  const poolsOptions = async (): Promise<PoolsOptions> => {
+    const { POOL_MIGRATION } = await import("../pool/index.ts");
     const { settings } = await garth.settings();
     openedLedger().apply(POOL_MIGRATION);
-    return openPools({
+    return {
       host,
       ledger: openedLedger(),
       templates: await garth.templates(),
       places: { pools: places.pools, runtime: places.runtime, acceleratorFile: `${places.state}/accelerator.json` },
       bridge: { dns: settings.networkDns, reachable: settings.networkReachable },
       now,
-    });
+    };
   };
+  const openedPools = async (): Promise<Pools> => (await import("../pool/index.ts")).openPools(await poolsOptions());
 
   const garth: Garth = {
     host,
@@ -126,6 +127,11 @@ export function openGarth(options: OpenOptions): Garth {
     },
     templates: () => (templates ??= openedTemplates()),
     pools: () => (pools ??= openedPools()),
+    planWarming: async (name, given = {}) => {
+      const { planWarming } = await import("../pool/index.ts");
+      const { accelerator } = await (await garth.machines()).accelerator({ system, accelerator: "auto" });
+      return planWarming(await poolsOptions(), name, { ...given, accelerator });
+    },
     image: () => import("../image/index.ts"),
     guest: () => import("../guest/index.ts"),
     template: () => import("../template/index.ts"),

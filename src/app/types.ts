@@ -5,7 +5,7 @@ import type { Effective } from "../config/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
 import type { Machines } from "../machine/index.ts";
-import type { Pools } from "../pool/index.ts";
+import type { PlannedWarming, Pools } from "../pool/index.ts";
 import type { Goals, Project } from "../project/index.ts";
 import type { ReceiptFields, Receipts } from "../receipt/index.ts";
 import type { Sandbox } from "../sandbox/index.ts";
@@ -49,6 +49,8 @@ export interface Garth {
   machines(): Promise<Machines>;
   templates(): Promise<TemplateStore>;
   pools(): Promise<Pools>;
+  /** What `warm` would do, and nothing is done. */
+  planWarming(pool: string, options?: { readonly count?: number }): Promise<PlannedWarming>;
   builder(emit: Emit<BuildEvent>): Builder;
   ship(emit: Emit<BuildEvent>): Ship;
   /** A project file, a directory that holds a garth.ts, or undefined for ./garth.ts. */

@@ -36,7 +36,10 @@ export const POOLS: readonly Command[] = [
     path: ["pool", "warm"],
     summary: "make machines until as many are available as the pool is to have",
     arguments: POOL,
-    options: [{ name: "count", value: "N", help: "that many from now on" }],
+    options: [
+      { name: "count", value: "N", help: "that many from now on" },
+      { name: "dry-run", help: "make nothing: print the steps, and the command lines of machines" },
+    ],
     notes: ["A pool that is not there is made, of the template of its name."],
     load: async () => (await poolModule()).warm,
   },

@@ -18,14 +18,14 @@
 import type { Host } from "../host/index.ts";
 import { chooseAccelerator } from "./accelerator.ts";
 import { findUefi } from "./firmware.ts";
-import type { QemuPlan } from "./hypervisor.ts";
+import type { QemuFacts, QemuPlan } from "./hypervisor.ts";
 import { otherMachines } from "./others.ts";
 import { assertFaultless, lintSpec } from "./plan.ts";
 import { qemuProgramOf } from "./programs.ts";
 import { type Resident, type ResidentOptions, startResident as startResidentBy } from "./resident.ts";
 import { lintQemu, planQemu } from "./qemu.ts";
 import { type MachinesOptions, startMachine } from "./run.ts";
-import type { Accelerator, Machines, MachineSpec } from "./types.ts";
+import type { Machines, MachineSpec } from "./types.ts";
 
 export {
   type BhyveExit,
@@ -85,10 +85,18 @@ export function openMachines(host: Host, options: MachinesOptions): Machines {
 export function planMachine(
   host: Host,
   spec: MachineSpec,
-  { directory, accelerator }: { readonly directory: string } & Pick<Accelerator, "accelerator">,
+  { directory, accelerator, resident }: Pick<QemuFacts, "directory" | "accelerator" | "resident">,
 ): QemuPlan {
   assertFaultless(spec.name, [...lintSpec(spec), ...lintQemu(spec)]);
   const firmware = spec.firmware.kind === "uefi" ? findUefi(host, spec.system, spec.firmware) : undefined;
   const qemu = qemuProgramOf(host, spec.system);
-  return planQemu(spec, { system: host.system, qemu, setpriv: host.which("setpriv"), firmware, directory, accelerator });
+  return planQemu(spec, {
+    system: host.system,
+    qemu,
+    setpriv: host.which("setpriv"),
+    firmware,
+    directory,
+    accelerator,
+    ...(resident && { resident }),
+  });
 }

@@ -30,6 +30,7 @@ export {
 } from "./freebsd.ts";
 export { type BhyveEntry, type BhyveIdentity, type BhyvePool, type BhyvePoolFacts, lintBhyvePool } from "./freebsd-facts.ts";
 export { type BhyvePoolEvent, readBhyvePoolEvent } from "./freebsd-shell.ts";
+export { type PlannedWarming, planWarming } from "./dryrun.ts";
 export type { PoolsOptions } from "./open.ts";
 export { isolated } from "./policy.ts";
 export { POOL_MIGRATION } from "./schema.ts";

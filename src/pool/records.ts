@@ -261,7 +261,7 @@ function machineKey({ template, memoryBytes, cpus, network, subnet, tier, densit
 }
 
 /** Locally administered, from the address: two machines of a network never have the same. */
-function macOf(address: string): string {
+export function macOf(address: string): string {
   const parts = address.split(".").map((part) => Number(part).toString(16).padStart(2, "0"));
   return ["52:54", ...parts].join(":");
 }

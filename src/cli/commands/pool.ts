@@ -90,10 +90,31 @@ export const warm: Handler = async (context, given) => {
   const said = given.text("count");
   const wanted = said === undefined ? undefined : count(said, "--count");
   if (!pools.pools().some((each) => each.name === name)) await pools.init(poolSpecOf(given, name));
+  if (given.flag("dry-run")) return await planned(context, name, wanted);
   const report = await pools.warm(name, { signal: context.signal, ...(wanted === undefined ? {} : { count: wanted }) });
   const text = () => `pool ${name}: ${report.available} available, ${report.made} made in ${formatDuration(report.durationMs)}`;
   return { data: report, text };
 };
+
+async function planned(context: Context, name: string, wanted: number | undefined): Promise<Answer> {
+  const garth = await context.garth();
+  const plan = await garth.planWarming(name, wanted === undefined ? {} : { count: wanted });
+  const steps = plan.steps.map((step) =>
+    step.kind === "retire"
+      ? `retire   ${step.id}: ${step.reason}`
+      : step.kind === "make"
+        ? `make     ${step.count}`
+        : `give up  after ${step.failures} failures`,
+  );
+  const lines = (argv: readonly string[]): string => argv.join(" ").replaceAll(/ -(?=[a-z])/g, " \\\n    -");
+  const text = () =>
+    [
+      ...(steps.length === 0 ? ["nothing to do"] : steps),
+      `\nthe guest of which the snapshot is taken, and every machine that is booted:\n${lines(plan.boot)}`,
+      `\na clone, its disk over ${plan.base}:\n${lines(plan.clone)}`,
+    ].join("\n");
+  return { data: plan, text };
+}
 
 export const drain: Handler = async (context, given) => {
   const pools = await openedPools(context, given);
