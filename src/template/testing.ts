@@ -5,6 +5,8 @@ import { dirname, join } from "node:path";
 import { contentBytes, layOutDisk, MBR_TYPE, mbrSector, PARTITION_TYPE, planFat, planGpt, shifted } from "../formats/index.ts";
 import { writeImage } from "../formats/testing.ts";
 
+export { stockDebian } from "./stock.testing.ts";
+
 const MIB = 1 << 20;
 
 export interface DiskWish {
