@@ -35,3 +35,12 @@ export function wrongState(id: string, state: string, wanted: string): Problem {
     hint: "`garth pool list` shows the state of each",
   });
 }
+
+export function alreadyHeld(id: string, holder: string): Problem {
+  return new Problem({
+    code: "E_ALREADY_HELD",
+    message: `${JSON.stringify(holder)} has the machine ${id} already, and gets no second one`,
+    hint: `\`garth pool return ${id}\` gives it back; somebody with another name may have another`,
+    exit: 2,
+  });
+}

@@ -88,6 +88,18 @@ test("a state is left once: the second who moves an entry hears that it went", (
   close();
 });
 
+test("a holder has one machine, and hears which", async () => {
+  const { records, close } = open();
+  records.putPool(poolSpec(), "d");
+  const { id } = records.add({ ...fresh, holder: "somebody" }, place());
+  const refused = async (work: () => unknown) => await problemOf(Promise.resolve().then(work));
+  for (const again of [() => records.add({ ...fresh, holder: "somebody" }, place()), () => records.claim("micro", 1, "somebody")])
+    expect(await refused(again)).toMatchObject({ code: "E_ALREADY_HELD", exit: 2, message: expect.stringContaining(id) });
+  expect(records.list()).toHaveLength(1);
+  expect(records.claim("micro", 1, "somebody else")).toBeUndefined();
+  close();
+});
+
 test("another template is another generation; another size is not", () => {
   const { records, close } = open();
   expect(records.putPool(poolSpec(), "a").generation).toBe(1);

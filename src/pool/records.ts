@@ -4,6 +4,7 @@
  */
 import { Problem } from "../base/index.ts";
 import type { Ledger, Row, SqlValue } from "../ledger/index.ts";
+import { alreadyHeld } from "./errors.ts";
 import { mayBecome } from "./plan.ts";
 import type { EntryState, PoolEntry, PoolRecord, PoolSpec } from "./types.ts";
 
@@ -142,7 +143,7 @@ export class Records {
 
   /**
    * The row of a machine that is going to be made: a number never used before, an address that nobody has.
-   * @throws Problem E_ADDRESSES_EXHAUSTED
+   * @throws Problem E_ADDRESSES_EXHAUSTED, E_ALREADY_HELD
    */
   add(
     fresh: NewEntry,
@@ -150,6 +151,7 @@ export class Records {
   ): EntryRow {
     const row = this.#ledger.quickTransaction(() => {
       const { pool } = fresh;
+      this.#refuseSecond(fresh.holder);
       const taken = new Set(
         this.#ledger
           .statement("SELECT address FROM pool_entry WHERE pool = ?")
@@ -223,17 +225,24 @@ export class Records {
     return row;
   }
 
-  /** The oldest that is available becomes the holder's, and nobody else's. */
+  /** In the transaction that would give him another. */
+  #refuseSecond(holder: string | undefined): void {
+    const has = holder === undefined ? undefined : this.held(holder);
+    if (has !== undefined) throw alreadyHeld(has.id, has.holder ?? "");
+  }
+
+  /** The oldest that is available becomes the holder's, and nobody else's. @throws Problem E_ALREADY_HELD */
   claim(pool: string, generation: number, holder: string): EntryRow | undefined {
     const values: readonly SqlValue[] = [Math.trunc(this.#now()), holder, pool, generation];
-    const row = this.#ledger.quickTransaction(() =>
-      this.#ledger
+    const row = this.#ledger.quickTransaction(() => {
+      this.#refuseSecond(holder);
+      return this.#ledger
         .statement(
           `UPDATE pool_entry SET state = 'in-use', since_ms = ?, holder = ? WHERE id = (
              SELECT id FROM pool_entry WHERE pool = ? AND state = 'available' AND generation = ? ORDER BY number LIMIT 1) RETURNING *`,
         )
-        .get(...values),
-    );
+        .get(...values);
+    });
     if (row === undefined) return undefined;
     const claimed = entryOf(row);
     this.#onChange(claimed);

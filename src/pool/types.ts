@@ -147,6 +147,7 @@ export interface Pools {
   pool(name: string): PoolRecord;
   /** Until `count` machines (default: the pool's size) are available. @throws Problem E_GUEST_SILENT, E_ADDRESSES_EXHAUSTED, ... */
   warm(pool: string, options?: { readonly count?: number; readonly signal?: AbortSignal }): Promise<WarmReport>;
+  /** @throws Problem E_NO_POOL, E_ALREADY_HELD (exit 2), what making a machine throws */
   checkout(pool: string, request: CheckoutRequest): Promise<Checkout>;
   /** Destroys the machine; settles when nothing of it is left. A second call finds nothing to do. @throws Problem E_NO_ENTRY (exit 2) */
   return(id: string): Promise<void>;
