@@ -8,7 +8,7 @@ import type { PoolEntry, Pools } from "../src/pool/index.ts";
 import { openDaemon } from "../src/daemon/open.ts";
 import { messageEnvelope } from "../src/gateway/envd/envelope.ts";
 import { banner, milliseconds, type PoolPlace, signalTo, sshByHand, untilIdle } from "./pool-place.ts";
-import { type BenchRow, type Pair, ratioRow } from "./row.ts";
+import { type BenchRow, type Pair, ratioRow, shownMs } from "./row.ts";
 
 /** As the SDK's `commands.run("true")` says it. */
 const COMMAND = ["/bin/bash", "-l", "-c", "true"] as const;
@@ -80,7 +80,8 @@ async function restFrozen(entry: PoolEntry): Promise<void> {
 }
 
 /** A client of the gateway, over HTTP: a sandbox, and a command in it to its end. */
-async function throughGateway(url: string, pool: string): Promise<string> {
+async function throughGateway(url: string, pool: string): Promise<{ readonly sandbox: string; readonly createdMs: number }> {
+  const begun = performance.now();
   const created = await fetch(`${url}/sandboxes`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -93,6 +94,7 @@ async function throughGateway(url: string, pool: string): Promise<string> {
     return value;
   };
   const sandbox = field("sandboxID");
+  const createdMs = performance.now() - begun;
   const [cmd, ...args] = COMMAND;
   const started = await fetch(`${url}/process.Process/Start`, {
     method: "POST",
@@ -107,7 +109,7 @@ async function throughGateway(url: string, pool: string): Promise<string> {
   });
   const text = await started.text();
   if (!text.includes('"exit status 0"')) throw new Error(`the command ended otherwise: ${text}`);
-  return sandbox;
+  return { sandbox, createdMs };
 }
 
 /**
@@ -147,13 +149,15 @@ export async function gatewayRows(place: PoolPlace, machines: number): Promise<r
       const isOursFirst = machine % 2 === 0;
       const before = isOursFirst ? undefined : await theirs(next);
       if (!isOursFirst) await restFrozen(next);
-      let sandbox = "";
-      const oursMs = await milliseconds(async () => (sandbox = await throughGateway(url, name)));
+      const begun = performance.now();
+      const { sandbox, createdMs } = await throughGateway(url, name);
+      const oursMs = performance.now() - begun;
       if (pools.held(sandbox)?.id !== next.id) throw new Error(`another machine than ${next.id} was handed out`);
       await untilIdle(next);
       if (isOursFirst) signalTo(next, "SIGSTOP");
       const theirsMs = before ?? (await theirs(next));
-      place.say(`${next.id}: ${isOursFirst ? "gateway" : "ssh"} first: ${oursMs.toFixed(0)} and ${theirsMs.toFixed(0)} ms`);
+      const shown = `gateway ${shownMs(oursMs)}, of which ${shownMs(createdMs)} until the sandbox was there; ssh ${shownMs(theirsMs)}`;
+      place.say(`${isOursFirst ? "gateway" : "ssh"} first: ${shown}`);
       taken.push({ oursMs, theirsMs });
       await fetch(`${url}/sandboxes/${sandbox}`, { method: "DELETE" });
     }
