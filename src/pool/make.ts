@@ -33,6 +33,8 @@ export interface MakeRequest {
 
 /** How long an SSH server that is known to be there may take to let us in. */
 const CONNECT_LIMIT_MS = 60_000;
+/** The first command of a machine takes twice as long as the next: its guest reads programs, an emulator translates them. Nobody waits now. */
+const REHEARSAL = ["/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash -l -c true; fi"] as const;
 /** How long a guest that is to be frozen may have something to do. */
 const REST_LIMIT_MS = 10_000;
 
@@ -62,10 +64,14 @@ export async function makeEntry(context: PoolContext, request: MakeRequest): Pro
   try {
     const making = { context, pool, template, row, signal };
     const { row: warming } = from === undefined ? await bootMachine(making) : await cloneMachine(making, from);
-    if (pool.density === "roomy" || holder !== undefined)
-      await (await context.guestOf(warming)).connect({ timeoutMs: CONNECT_LIMIT_MS, ...(signal && { signal }) });
-    // A boot is over when somebody was let in; a connection takes memory here and in the guest.
-    else if (from === undefined) await context.letGo(warming);
+    if (pool.density === "roomy" || holder !== undefined) {
+      const guest = await context.guestOf(warming);
+      await guest.connect({ timeoutMs: CONNECT_LIMIT_MS, ...(signal && { signal }) });
+      if (holder === undefined) await guest.run({ argv: REHEARSAL, timeoutMs: CONNECT_LIMIT_MS });
+    } else if (from === undefined) {
+      // A boot is over when somebody was let in; a connection takes memory here and in the guest.
+      await context.letGo(warming);
+    }
     if (holder === undefined && from !== undefined) await comeToRest(context, warming);
     return finished(context, warming, holder);
   } catch (error) {
