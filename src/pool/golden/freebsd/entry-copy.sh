@@ -155,6 +155,7 @@ answers() {
     -o IdentitiesOnly=yes \
     -o IdentityAgent=none \
     -o PreferredAuthentications=publickey \
+    -o 'KexAlgorithms=^curve25519-sha256' \
     -o BatchMode=yes \
     -o ForwardAgent=no \
     -o ForwardX11=no \
