@@ -149,6 +149,12 @@ function expectOthers(...all: readonly Readonly<Record<string, string>>[]): void
   }
 }
 
+/** By networkd, for which netplan writes what cloud-init tells it: also in a clone, whose interface had another address before. */
+async function expectManaged(id: string): Promise<void> {
+  const links = "networkctl --no-legend list | awk '$2 != \"lo\" { print $5 }'";
+  expect(await ask(id, `/usr/lib/systemd/systemd-networkd-wait-online --any; ${links}`)).toBe("configured");
+}
+
 /** Its boot is over, and nothing of it went wrong. */
 async function expectSound(id: string): Promise<void> {
   expect(await ask(id, "systemctl is-system-running --wait; systemctl --failed --no-legend --plain")).toBe("running");
@@ -175,6 +181,7 @@ test(
     expect(first).toMatchObject(itself(entry));
     expect(await ask(entry.id, "cat /var/lib/cloud/data/instance-id")).toBe(entry.id);
     expect(await ask(entry.id, "journalctl -b -u garth-seed -o cat")).toContain("its network is kept by cloud-init");
+    await expectManaged(entry.id);
     await expectSound(entry.id);
 
     await ask(entry.id, "echo kept >/root/kept");
@@ -185,6 +192,7 @@ test(
     expect(second).toMatchObject(itself(clone.entry));
     expectOthers(first, second);
     expect(await ask(clone.entry.id, "cat /root/kept")).toBe("kept");
+    await expectManaged(clone.entry.id);
     await expectSound(clone.entry.id);
     await pools.drain(pool, { forget: true });
     templates.remove("cloud");

@@ -89,6 +89,8 @@ def network(order, before):
                 if before.get("address"):
                     changed = re.sub(r"(?<![\d.])%s(?![\d.])" % re.escape(before["address"]), order["address"], changed)
                 if before.get("mac"):
+                    # What the device came with is the MAC address of the machine before until this one boots again.
+                    changed = re.sub(r"(?im)^PermanentMACAddress(?=\s*=.*%s)" % re.escape(before["mac"]), "MACAddress", changed)
                     changed = re.sub(re.escape(before["mac"]), order["mac"], changed, flags=re.I)
                 if changed != text:
                     write(path, changed, os.stat(path).st_mode & 0o7777)
