@@ -149,6 +149,7 @@ async function makeSnapshot(
     const facts = { memoryFile: { file: memoryFileOf({ directory: fresh }), mode: "shared" as const } };
     const running = await bootMachine({ context, pool, template, row, signal }, facts);
     const guest = await context.guestOf(running.row);
+    context.note(pool.name, `${row.id} answers; what its boot began is waited for`);
     await startResidentIn(host, guest, { name: row.id, directory: row.directory, settle: true, ...(signal && { signal }) });
     // A connection would be one of every clone.
     await context.letGo(running.row);
