@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { openTestGuest, type TestGuest } from "../../guest/testing.ts";
-import { allOf, callStream, serveEnvd, type ServedEnvd } from "./envd.testing.ts";
+import { allOf, callStream, type ServedEnvd } from "./envd.testing.ts";
 
 const GIB = 1024 * 1024 * 1024;
 const HELD_MAX_BYTES = 200 * 1024 * 1024;
