@@ -34,7 +34,7 @@ export interface MakeRequest {
 /** How long an SSH server that is known to be there may take to let us in. */
 const CONNECT_LIMIT_MS = 60_000;
 /** The first command of a machine takes twice as long as the next: its guest reads programs, an emulator translates them. Nobody waits now. */
-const REHEARSAL = ["/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash -l -c true; fi"] as const;
+const REHEARSAL = { argv: ["/bin/bash", "-l", "-c", "true"], elsewhere: ["/usr/local/bin/bash", "/bin/sh"] } as const;
 /** How long a guest that is to be frozen may have something to do. */
 const REST_LIMIT_MS = 10_000;
 
@@ -67,7 +67,7 @@ export async function makeEntry(context: PoolContext, request: MakeRequest): Pro
     if (pool.density === "roomy" || holder !== undefined) {
       const guest = await context.guestOf(warming);
       await guest.connect({ timeoutMs: CONNECT_LIMIT_MS, ...(signal && { signal }) });
-      if (holder === undefined) await guest.run({ argv: REHEARSAL, timeoutMs: CONNECT_LIMIT_MS });
+      if (holder === undefined) await guest.run({ ...REHEARSAL, timeoutMs: CONNECT_LIMIT_MS });
     } else if (from === undefined) {
       // A boot is over when somebody was let in; a connection takes memory here and in the guest.
       await context.letGo(warming);

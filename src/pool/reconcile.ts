@@ -15,6 +15,8 @@ import type { Template } from "../template/index.ts";
 import type { EntryState, PoolRecord } from "./types.ts";
 
 const RETIRING_AT_ONCE = 8;
+/** A machine that is made waits now and then: for a disk, for a program that is started here. */
+const MORE_THAN_PROCESSORS = 1;
 /** A network is found by the name of its pool. */
 const ANY_SUBNET = "10.77.0.0/24";
 const ANY: readonly EntryState[] = ["preparing", "booting", "warming", "available", "in-use", "paused", "failed", "retiring"];
@@ -116,7 +118,7 @@ export async function makeSeveral(
   let failed = 0;
   let problem: unknown;
   const numbers = Array.from({ length: count }, (_, index) => index);
-  await eachOf(numbers, Math.max(1, context.host.processors), async () => {
+  await eachOf(numbers, context.host.processors + MORE_THAN_PROCESSORS, async () => {
     if (problem !== undefined) return;
     try {
       await makeEntry(context, { pool, template, from, holder: undefined, policy: pool.policy, signal });

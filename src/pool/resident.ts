@@ -11,17 +11,15 @@ export const RESIDENT_DIGEST = sha256(program);
 const SETTLE_LIMIT_MS = 300_000;
 const START_LIMIT_MS = 60_000;
 /** What is said before it listens is lost. */
-const PING_LIMIT_MS = 300;
-const PINGS_MAX = 200;
+const PING_LIMIT_MS = 100;
+const PINGS_MAX = 600;
 const NO_PORT = 69;
 const NO_PYTHON = 70;
 
 /** What runs at a boot and then no more: each clone would run the rest of it again. Nothing of it is there in a small guest. */
 const SETTLE = `
-if command -v cloud-init >/dev/null; then cloud-init status --wait >/dev/null 2>&1; fi
-if [ -d /run/systemd/system ]; then systemctl is-system-running --wait >/dev/null 2>&1; fi
-sync
-exit 0
+if command -v cloud-init >/dev/null; then cloud-init status --wait </dev/null >/dev/null 2>&1; fi
+if [ -d /run/systemd/system ]; then systemctl is-system-running --wait </dev/null >/dev/null 2>&1; fi
 `;
 
 /** Programs that a first command needs are in memory afterwards, and in that of every clone. */
@@ -50,9 +48,11 @@ export async function startResidentIn(
   options: { readonly name: string; readonly directory: string; readonly settle: boolean; readonly signal?: AbortSignal },
 ): Promise<void> {
   const { name, directory, settle, signal } = options;
-  if (settle) await guest.run({ argv: ["/bin/sh", "-c", SETTLE], timeoutMs: SETTLE_LIMIT_MS });
-  signal?.throwIfAborted();
-  const started = await guest.run({ argv: ["/bin/sh", "-c", START], input: program, timeoutMs: START_LIMIT_MS });
+  const started = await guest.run({
+    argv: ["/bin/sh", "-c", settle ? `${SETTLE}${START}` : START],
+    input: program,
+    timeoutMs: settle ? SETTLE_LIMIT_MS + START_LIMIT_MS : START_LIMIT_MS,
+  });
   if (started.code === NO_PORT) throw unsupported(name, "its kernel shows no virtio port");
   if (started.code === NO_PYTHON) throw unsupported(name, "there is no python3 in it, by which a clone would learn who it is");
   if (started.code !== 0)
