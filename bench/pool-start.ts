@@ -77,24 +77,24 @@ export function memoryRows(clones: number) {
 }
 
 /** From nothing: the guest is booted, its snapshot taken, the clones are made. */
-export function warmRows(count: number) {
+export function warmRows(template: BenchTemplate, count: number) {
   return async (place: PoolPlace): Promise<readonly BenchRow[]> => {
     const { pools, accelerator } = place;
-    const cold = await place.pool("cold", { template: "micro", tier: "cold", size: 0 });
+    const cold = await place.pool("cold", { template, tier: "cold", size: 0 });
     const boot = async (holder: string): Promise<number> => {
       const { entry, durationMs } = await pools.checkout(cold, { holder });
       await pools.return(entry.id);
       return durationMs;
     };
     const before = await boot("bench before");
-    const hot = await place.pool("hot", { template: "micro", size: count });
+    const hot = await place.pool("hot", { template, size: count });
     const { available, durationMs } = await pools.warm(hot);
     if (available !== count) throw new Error(`${available} of ${count} are available`);
     const after = await boot("bench after");
     const boots = [before, after].map((ms) => ({ oursMs: durationMs, theirsMs: count * ms }));
     return [
       ratioRow(
-        `warm ${count} machines of micro, from nothing to available (${accelerator})`,
+        `warm ${count} machines of ${template}, from nothing to available (${accelerator})`,
         `${count} times its cold boot`,
         0.3,
         boots,

@@ -22,14 +22,17 @@ const ROWS: Readonly<Record<string, (place: PoolPlace) => Promise<readonly Bench
   micro: startRows("micro", undefined, { clones: few(5, 2), boots: few(3, 1) }),
   memory: memoryRows(few(4, 2)),
   seed: seedRows,
-  warm: warmRows(few(10, 3)),
+  warm: warmRows("debian-12", few(10, 3)),
+  "warm-micro": warmRows("micro", few(10, 3)),
   concurrent: concurrentRows(few(50, 5)),
   dense: denseRows(few(300, 6)),
 };
 
+const OF_DEBIAN: ReadonlySet<string> = new Set(["debian", "warm"]);
+
 export function poolRows(names: readonly string[] = Object.keys(ROWS)): Promise<readonly BenchRow[]> {
   const rows = Object.entries(ROWS).flatMap(([name, row]) => (names.includes(name) ? [row] : []));
-  return takePoolRows(names.includes("debian") ? ["micro", "debian-12"] : ["micro"], rows);
+  return takePoolRows(names.some((name) => OF_DEBIAN.has(name)) ? ["micro", "debian-12"] : ["micro"], rows);
 }
 
 if (import.meta.main) {
