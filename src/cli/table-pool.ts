@@ -65,6 +65,7 @@ export const POOLS: readonly Command[] = [
     summary: "destroy every machine of a pool, and its snapshot",
     arguments: POOL,
     options: [{ name: "forget", help: "the pool itself too, and snapshots of its machines" }],
+    notes: ["Where a daemon runs, it fills a pool again that was drained and not forgotten."],
     load: async () => (await poolModule()).drain,
   },
   {

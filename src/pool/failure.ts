@@ -15,7 +15,8 @@ export async function undoFailed(
   { keep }: { readonly keep: boolean },
 ): Promise<void> {
   const { records } = context;
-  if (keep && error instanceof Problem) {
+  // Of a pool that was forgotten nobody asks why its machines did not come up.
+  if (keep && error instanceof Problem && records.pool(row.pool) !== undefined) {
     const kept = records.move(row.id, MAKING, "failed", { failure: renderProblem(error), holder: undefined });
     if (kept !== undefined) {
       await undoMachine(context, kept);

@@ -13,7 +13,15 @@ import { poolKey } from "./key.ts";
 import { tapName } from "./machine.ts";
 import { samePolicy } from "./policy.ts";
 import { KNOWN_HOSTS_FILE } from "./prepare.ts";
-import { beginning, drainPool, makeSeveral, reconcileKnown, reconcilePool, removeLostNetworks } from "./reconcile.ts";
+import {
+  beginning,
+  drainPool,
+  makeSeveral,
+  reconcileKnown,
+  reconcilePool,
+  removeLostFiles,
+  removeLostNetworks,
+} from "./reconcile.ts";
 import { type EntryRow, Records, shown } from "./records.ts";
 import { removeOldSnapshots } from "./snapshot.ts";
 import type { EntryState, PoolEvent, PoolRecord, Pools } from "./types.ts";
@@ -169,16 +177,20 @@ export function openPools(options: PoolsOptions): Pools {
         (async () => {
           const record = pool(name);
           const ids = records.list(name).map(({ id }) => id);
-          const destroyed = await drainPool(context, record);
+          let destroyed = await drainPool(context, record);
           for (const id of ids) forget(id);
-          if (alsoForget) removePoolSnapshots(context, name);
+          if (alsoForget) {
+            // Nobody begins another from now on; what was begun a moment ago goes the same way.
+            records.removePool(name);
+            destroyed += await drainPool(context, record);
+            removePoolSnapshots(context, name);
+          }
           // A machine's snapshot stands on the pool's.
           if (listSnapshots(ledger).every((each) => each.pool !== name)) {
             await removeOldSnapshots(context, name, undefined);
             await host.files.removeTreeBeside(`${places.pools}/${name}`);
           }
           bridges.delete(name);
-          if (alsoForget) records.removePool(name);
           return { destroyed };
         })(),
       ),
@@ -251,6 +263,7 @@ export function openPools(options: PoolsOptions): Pools {
       tracked(
         (async () => {
           await removeLostNetworks(context);
+          await removeLostFiles(context);
           for (const record of records.pools()) await reconcileKnown(context, record, { refill, ...(signal && { signal }) });
           for (const id of guests.keys()) if (records.entry(id) === undefined) forget(id);
         })(),

@@ -161,6 +161,17 @@ export async function removeLostNetworks(context: PoolContext): Promise<void> {
   }
 }
 
+/** Files of pools that are not there any more, for the same reason. */
+export async function removeLostFiles({ host, records, places }: PoolContext): Promise<void> {
+  if (!host.files.exists(places.pools)) return;
+  for (const bytes of host.files.list(places.pools)) {
+    const name = Buffer.from(bytes).toString();
+    // What begins with a dot is the pools' own.
+    if (name.startsWith(".") || records.pool(name) !== undefined || records.list(name).length > 0) continue;
+    await host.files.removeTreeBeside(`${places.pools}/${name}`);
+  }
+}
+
 /** A bound on how many run at once. @throws what the first that failed threw, when all have ended */
 export async function eachOf<Item>(items: readonly Item[], atOnce: number, work: (item: Item) => Promise<void>): Promise<void> {
   const waiting = [...items];
