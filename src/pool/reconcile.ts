@@ -168,7 +168,8 @@ export async function removeLostFiles({ host, records, places }: PoolContext): P
     const name = Buffer.from(bytes).toString();
     // What begins with a dot is the pools' own.
     if (name.startsWith(".") || records.pool(name) !== undefined || records.list(name).length > 0) continue;
-    await host.files.removeTreeBeside(`${places.pools}/${name}`);
+    const path = `${places.pools}/${name}`;
+    if (host.files.lstatIfAny(path)?.type === "directory") await host.files.removeTreeBeside(path);
   }
 }
 
