@@ -12,7 +12,7 @@ let sandbox: Sandbox;
 beforeAll(async () => {
   guest = await openTestGuest();
   await guest.guest.connect();
-  served = await serveEnvd(guest.guest, { limits: { contextsMax: 8, executionsQueuedMax: 2, interruptGraceMs: 500 } });
+  served = await serveEnvd(guest.guest, { limits: { contextsMax: 8, executionsQueuedMax: 2 } });
   sandbox = await served.sandbox();
 });
 
@@ -25,8 +25,8 @@ const run = async (code: string): Promise<Execution> => await sandbox.runCode(co
 const out = (execution: Execution): string => execution.logs.stdout.join("");
 
 /** The lines of an execution as they stand on the wire. */
-async function post(path: string, body: object | string, signal?: AbortSignal): Promise<Response> {
-  return await fetch(`${served.url}${path}`, {
+async function post(path: string, body: object | string, signal?: AbortSignal, to = served): Promise<Response> {
+  return await fetch(`${to.url}${path}`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: typeof body === "string" ? body : JSON.stringify(body),
@@ -325,12 +325,17 @@ describe("cells that do not end well", () => {
   });
 
   test("a cell that takes no notice loses its kernel", async () => {
+    // A grace that a busy machine may use up, where nothing else depends on it.
+    const impatient = await serveEnvd(guest.guest, { limits: { interruptGraceMs: 200 } });
+    const client = await impatient.sandbox();
+    await client.runCode("mark = 'gone'");
     const abort = new AbortController();
     const stubborn = "while True:\n  try:\n    import time; time.sleep(1000)\n  except BaseException: pass";
-    const response = await post("/execute", { code: stubborn }, abort.signal);
+    const response = await post("/execute", { code: stubborn }, abort.signal, impatient);
     await response.body?.getReader().read();
     abort.abort();
-    expect((await run("mark")).error?.name).toBe("NameError");
+    expect((await client.runCode("mark")).error?.name).toBe("NameError");
+    await impatient.close();
   });
 
   test("a kernel that dies is an error, and another one next time", async () => {
