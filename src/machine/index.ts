@@ -55,6 +55,7 @@ export {
   saveState,
   trimConsole,
 } from "./resident.ts";
+export { qemuProgramOf } from "./programs.ts";
 export type { MachinesOptions } from "./run.ts";
 export { isPassedThrough, lintSlots, lintTakenSlots, parseSlot, type TakenSlots } from "./slots.ts";
 export type * from "./types.ts";

@@ -43,7 +43,7 @@ export async function checkout(context: PoolContext, pool: PoolRecord, request: 
   if (pool.tier === "hot" && isFitting) {
     const row = await warm(context, pool, request.holder, request.signal);
     if (row !== undefined) {
-      if (!samePolicy(policy, row.policy)) return done(await withPolicy(context, pool, row, policy), "hot");
+      if (!samePolicy(policy, row.policy)) return done(await changePolicy(context, pool, row, policy), "hot");
       return done(row, "hot");
     }
   }
@@ -116,8 +116,14 @@ export async function thaw(context: PoolContext, row: EntryRow): Promise<void> {
   }
 }
 
-async function withPolicy(context: PoolContext, pool: PoolRecord, row: EntryRow, policy: EntryRow["policy"]): Promise<EntryRow> {
+/** Live, on a bridge: what the machine reaches from now on. */
+export async function changePolicy(
+  context: PoolContext,
+  pool: PoolRecord,
+  row: EntryRow,
+  policy: EntryRow["policy"],
+): Promise<EntryRow> {
   const bridge = context.bridgeOf(pool);
   await bridge.setPolicy({ interface: tapName(row), mac: row.mac, address: row.address }, policy);
-  return context.records.move(row.id, ["in-use"], "in-use", { policy }) ?? row;
+  return context.records.move(row.id, [row.state], row.state, { policy }) ?? row;
 }

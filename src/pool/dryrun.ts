@@ -5,7 +5,8 @@ import { noPool } from "./errors.ts";
 import { machineOf } from "./machine.ts";
 import type { PoolsOptions } from "./open.ts";
 import { planPool, type PoolStep } from "./plan.ts";
-import { macOf, Records, shown } from "./records.ts";
+import { observe } from "./reconcile.ts";
+import { macOf, Records } from "./records.ts";
 import { shapeOf } from "./shape.ts";
 import { DISK, memoryFileOf } from "./snapshot-place.ts";
 import type { PoolRecord } from "./types.ts";
@@ -36,11 +37,6 @@ export function planWarming(
   }
   const pool = { ...known, size: options.count ?? known.size };
   const template = templates.find(pool.template);
-  const seen = records.list(name).map((row) => ({
-    entry: shown(row),
-    lives: row.process === undefined ? undefined : host.isAlive(row.process),
-    ownerLives: host.isAlive(row.owner),
-  }));
   const id = `${name}-N`;
   const [address = ""] = machineAddresses(pool.subnet);
   const directory = `${places.pools}/${name}/${id}`;
@@ -52,7 +48,7 @@ export function planWarming(
   const shaped = { ...entry, ...shapeOf(pool, template) };
   return {
     pool,
-    steps: planPool(pool, seen, { refill: true, now: now() }),
+    steps: planPool(pool, observe({ host, records }, name), { refill: true, now: now() }),
     boot: words(machineOf(shaped, pool, template, facts), false),
     clone: words(
       machineOf(shaped, pool, template, {

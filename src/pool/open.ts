@@ -1,16 +1,16 @@
+import { Problem } from "../base/index.ts";
 import { type Guest, openGuest } from "../guest/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
 import { consoleTail } from "../machine/index.ts";
 import { type BridgeNetwork, bridgeNetwork, type BridgeSpec } from "../network/index.ts";
 import type { Templates } from "../template/index.ts";
-import { checkout, thaw } from "./checkout.ts";
+import { changePolicy, checkout, thaw } from "./checkout.ts";
 import type { PoolContext, PoolPlaces } from "./context.ts";
 import { controlSocket, destroyEntry } from "./destroy.ts";
 import { noEntry, noPool, wrongState } from "./errors.ts";
 import { listSnapshots, removeMachineSnapshot, removePoolSnapshots, snapshotMachine, withoutPlace } from "./fork.ts";
 import { poolKey } from "./key.ts";
-import { tapName } from "./machine.ts";
 import { samePolicy } from "./policy.ts";
 import { KNOWN_HOSTS_FILE } from "./prepare.ts";
 import {
@@ -27,7 +27,6 @@ import { removeOldSnapshots } from "./snapshot.ts";
 import type { EntryState, PoolEvent, PoolRecord, Pools } from "./types.ts";
 import { cpuSample, type Sample, usageOf } from "./usage.ts";
 import { checkPool } from "./validate.ts";
-import { Problem } from "../base/index.ts";
 
 export interface PoolsOptions {
   readonly host: Host;
@@ -247,9 +246,7 @@ export function openPools(options: PoolsOptions): Pools {
           hint: "machines of a pool with `--network bridge` can; or ask for it when the machine is made",
         });
       }
-      const bridge = bridgeOf(record);
-      await bridge.setPolicy({ interface: tapName(found), mac: found.mac, address: found.address }, policy);
-      records.move(id, [found.state], found.state, { policy });
+      await changePolicy(context, record, found, policy);
     },
     usage: async (id) => {
       const found = row(id);

@@ -21,8 +21,7 @@ const MORE_THAN_PROCESSORS = 1;
 const ANY_SUBNET = "10.77.0.0/24";
 const ANY: readonly EntryState[] = ["preparing", "booting", "warming", "available", "in-use", "paused", "failed", "retiring"];
 
-export function observe(context: PoolContext, pool: string): readonly Observed[] {
-  const { host, records } = context;
+export function observe({ host, records }: Pick<PoolContext, "host" | "records">, pool: string): readonly Observed[] {
   return records.list(pool).map((row) => ({
     entry: shown(row),
     lives: row.process === undefined ? undefined : host.isAlive(row.process),
@@ -73,7 +72,6 @@ async function retire(context: PoolContext, step: Extract<PoolStep, { kind: "ret
   // Of two Garths one becomes its owner; a holder's machine is taken away only when it is dead.
   const held = before.state === "in-use" || before.state === "paused";
   if (held && before.process !== undefined && host.isAlive(before.process)) return;
-  if (before.state === "available" && step.reason !== "died" && before.holder !== undefined) return;
   const row = records.move(before.id, [before.state], "retiring", { owner: host.processIdentity });
   if (row === undefined) return;
   if (step.reason === "died" || step.reason === "abandoned")

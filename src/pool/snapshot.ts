@@ -9,7 +9,7 @@
  */
 import { canonicalJson, Problem, sha256 } from "../base/index.ts";
 import { type Host, isErrno } from "../host/index.ts";
-import { monitorOf, saveState } from "../machine/index.ts";
+import { monitorOf, qemuProgramOf, saveState } from "../machine/index.ts";
 import { machineAddresses } from "../network/index.ts";
 import type { Template } from "../template/index.ts";
 import { bootMachine } from "./boot.ts";
@@ -62,10 +62,11 @@ async function nameOf(context: PoolContext, pool: PoolRecord, template: Template
 /** A state is for the version that wrote it. Asked once for each process: the program does not change beneath a pool. */
 const versions = new WeakMap<Host, Promise<string>>();
 function hypervisorVersion(host: Host): Promise<string> {
-  const qemu = host.system.startsWith("aarch64") ? "qemu-system-aarch64" : "qemu-system-x86_64";
   const known = versions.get(host);
   if (known !== undefined) return known;
-  const asked = host.run({ argv: [qemu, "--version"], timeoutMs: 30_000 }).then((done) => done.text().split("\n")[0] ?? "");
+  const asked = host
+    .run({ argv: [qemuProgramOf(host, host.system), "--version"], timeoutMs: 30_000 })
+    .then((done) => done.text().split("\n")[0] ?? "");
   versions.set(host, asked);
   asked.catch(() => versions.delete(host));
   return asked;
