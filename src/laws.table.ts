@@ -36,6 +36,7 @@ export const ROOMS: readonly Room[] = [
   { stage: "act, low", room: "receipt", imports: ["base", "host"] },
   { stage: "act, low", room: "sandbox", imports: ["base", "host"] },
   { stage: "act, low", room: "store", imports: ["base", "formats", "host", "ledger"] },
+  { stage: "act, high", room: "remote", imports: ["base", "formats", "host", "ledger", "sandbox", "store"] },
   { stage: "act, high", room: "build", imports: ["base", "host", "ledger", "recipe", "sandbox", "store", "world"] },
   { stage: "act, high", room: "repository", imports: ["base", "formats", "host", "pkg", "store"] },
   {
@@ -99,6 +100,7 @@ export const ROOMS: readonly Room[] = [
       "project",
       "receipt",
       "recipe",
+      "remote",
       "repository",
       "sandbox",
       "ship",

@@ -1,5 +1,6 @@
 /** A sandbox plan is a value: everything that will be mounted, run and limited. The executor makes no choices. */
 import type { StorePath, System } from "../base/index.ts";
+import type { SandboxRequest } from "./plan.ts";
 
 export type BuildRoot =
   /** A pinned tree, mounted read-only as the root. `physical` is where the tree lies. */
@@ -15,7 +16,12 @@ export type SandboxIdentity =
   /** As root: bare numeric ids, no supplementary group, no way back. */
   | { readonly kind: "drop"; readonly uid: number; readonly gid: number }
   /** Without root: a user namespace of one user. The ids are what the inside sees. */
-  | { readonly kind: "user-namespace"; readonly uid: number; readonly gid: number };
+  | { readonly kind: "user-namespace"; readonly uid: number; readonly gid: number }
+  /**
+   * As root on a host that others use, too: the lowest number from `uid` on, of `count`, that nobody has there, chosen when the builder
+   * starts; its group is the same number. `taken` is the directory on that host which has a symlink for each that is taken.
+   */
+  | { readonly kind: "choose"; readonly uid: number; readonly gid: number; readonly count: number; readonly taken: string };
 
 export interface Limits {
   readonly wallClockMs: number;
@@ -63,6 +69,8 @@ export interface SandboxUse {
   readonly mode: "linux-bubblewrap" | "freebsd-jail";
   readonly durationMs: number;
   readonly peakMemoryBytes: number | undefined;
+  /** The host it ran on, where it was not this machine, and that host's release: "15.1-RELEASE". */
+  readonly on?: { readonly host: string; readonly release: string };
 }
 
 export interface RunOptions {
@@ -97,9 +105,32 @@ export interface Sandbox {
   close(): Promise<void>;
 }
 
+/**
+ * Somewhere builders run: this machine, or a host over SSH. The request is the same for each, with the physical places of *this* machine; a
+ * site that is elsewhere brings inputs there and outputs back.
+ */
+export interface Site {
+  /** Of the host; undefined is this machine. */
+  readonly host: string | undefined;
+  readonly system: System;
+  /** Builds at one time. */
+  readonly jobs: number;
+  /** As `Sandbox.render`, of the plan that `run` would make. */
+  render(request: SandboxRequest): RenderedSandbox;
+  /**
+   * As `Sandbox.run`. When it settles with status 0, the outputs are at their physical places here, and nothing of the build is left
+   * elsewhere. `keep`: what a builder that failed left stays where it ran, for `render(request).enter`.
+   * @throws Problem those of Sandbox.run; E_HOST_LOST, E_HOST_UNREACHABLE: the host went away, and another may be tried
+   */
+  run(
+    request: SandboxRequest,
+    options: RunOptions & { readonly keep?: boolean },
+  ): Promise<{ readonly result: SandboxResult; readonly use: SandboxUse }>;
+}
+
 export interface RenderedSandbox {
   /** For a person: paste it to enter the kept sandbox. */
   readonly enter: string;
-  /** File name -> text. `bwrap.sh`, or `jail.conf`, `fstab` and `run.sh`, which also tears down. */
+  /** File name -> text. `bwrap.sh`, or `jail.conf`, `fstab` and `run.sh`, which also tears down; on another host always `run.sh`. */
   readonly files: Readonly<Record<string, string>>;
 }
