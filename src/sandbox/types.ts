@@ -69,6 +69,8 @@ export interface SandboxUse {
   readonly mode: "linux-bubblewrap" | "freebsd-jail";
   readonly durationMs: number;
   readonly peakMemoryBytes: number | undefined;
+  /** Whether memory and processes were limited for the whole sandbox, or for each process and user alone. */
+  readonly limits?: "all" | "each";
   /** The host it ran on, where it was not this machine, and that host's release: "15.1-RELEASE". */
   readonly on?: { readonly host: string; readonly release: string };
 }
@@ -76,6 +78,8 @@ export interface SandboxUse {
 export interface RunOptions {
   /** What the builder prints, stdout and stderr in one stream, up to `limits.logBytes`. */
   readonly onOutput: (chunk: Uint8Array) => void;
+  /** One line about the sandbox, for whoever reads the builder's output later: a path of the host view that is not there. */
+  readonly onNote?: (line: string) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -117,6 +121,8 @@ export interface Site {
   readonly jobs: number;
   /** As `Sandbox.render`, of the plan that `run` would make. */
   render(request: SandboxRequest): RenderedSandbox;
+  /** Asked now, and not for long. This machine always does. */
+  answers(): Promise<boolean>;
   /**
    * As `Sandbox.run`. When it settles with status 0, the outputs are at their physical places here, and nothing of the build is left
    * elsewhere. `keep`: what a builder that failed left stays where it ran, for `render(request).enter`.
