@@ -56,8 +56,10 @@ export interface Answer {
 export interface Context {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly workingDirectory: string;
-  /** The checkout this Garth runs from. */
+  /** The checkout this Garth runs from; a place where nothing is, for one that is a single file. */
   readonly home: string;
+  /** Begins a command line that starts this Garth again. */
+  readonly program: readonly [string, ...string[]];
   /** `--root`. */
   readonly root: string | undefined;
   /** Aborted by the first Ctrl-C or SIGTERM. */

@@ -1,8 +1,8 @@
 /** What a running command has around it: opened at its first need, closed at its end. */
-import { resolve } from "node:path";
 import type { Garth } from "../app/index.ts";
 import type { Context, Given } from "./command.ts";
 import { onInterrupt } from "./interrupt.ts";
+import { type Program, thisProgram } from "./program.ts";
 import { openProgress, type Progress } from "./progress.ts";
 import { STDERR, STDOUT, write, writeBytes } from "./terminal.ts";
 
@@ -36,15 +36,16 @@ export function openContext(options: Given): Opened {
       process.exit(130);
     },
   );
-  const home = resolve(env["GARTH_HOME"] ?? new URL("../..", import.meta.url).pathname);
+  const program = thisProgram();
   const context: Context = {
     env,
-    home,
+    home: program.home,
+    program: program.argv,
     workingDirectory: process.cwd(),
     root: options.text("root"),
     signal: interrupt.signal,
     now,
-    garth: () => (garth ??= open(context).then((value) => (opened = value))),
+    garth: () => (garth ??= open(context, program).then((value) => (opened = value))),
     progress: async () => {
       progress ??= await openProgress({ verbose: options.flag("verbose"), quiet: options.flag("quiet"), env, now });
       return progress.emit;
@@ -65,8 +66,8 @@ export function openContext(options: Given): Opened {
   };
 }
 
-async function open({ root, env, home, workingDirectory, note }: Context): Promise<Garth> {
+async function open({ root, env, home, workingDirectory, note }: Context, { unchecked }: Program): Promise<Garth> {
   const { openGarth } = await import("../app/index.ts");
-  const onUnchecked = (file: string) => note(`${file}: types not checked: there is no compiler here (npm ci brings it)`);
+  const onUnchecked = (file: string) => note(`${file}: types not checked: ${unchecked}`);
   return openGarth({ root, env, home, workingDirectory, onUnchecked });
 }

@@ -65,7 +65,7 @@ async function supervise(context: Context, garth: Garth, { directory, name, imag
   const runs = Promise.withResolvers<"runs">();
   const child = garth.host.spawn(
     {
-      argv: ["sh", "-c", 'log=$1; shift; exec "$@" 2>"$log"', "sh", log, `${context.home}/garth`, ...words],
+      argv: ["sh", "-c", 'log=$1; shift; exec "$@" 2>"$log"', "sh", log, ...context.program, ...words],
       env: { ...plainEnvironment(context), [STARTING]: directory },
       cwd: context.workingDirectory,
       doing: `starting a supervisor of the machine ${name}`,

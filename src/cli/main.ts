@@ -6,6 +6,7 @@ import { openContext } from "./context.ts";
 import { refusal } from "./failure.ts";
 import { commandHelp, generalHelp, meant, nounHelp } from "./help.ts";
 import { checkArguments, given, GLOBAL_OPTIONS, readWords, usageProblem } from "./parse.ts";
+import { becomeExact } from "./program.ts";
 import { COMMANDS } from "./table.ts";
 import { ReaderGone, STDERR, STDOUT, write } from "./terminal.ts";
 
@@ -117,6 +118,7 @@ function tell(problem: Problem, json: boolean): void {
 async function main(words: readonly string[]): Promise<number> {
   try {
     if (words[0] === "--version") return say(`garth ${version}`);
+    becomeExact();
     const [first] = plainWords(words);
     const called = first !== undefined && words[first] === "help" ? undefined : findCommand(words);
     return called === undefined ? withoutCommand(words) : await run(called);
