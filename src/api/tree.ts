@@ -123,6 +123,10 @@ function changeOf(step: TreeStep, event: StepEvent, atMs: number): Partial<TreeS
         detail: undefined,
         lastLine: undefined,
       };
+    case "moved":
+      return { state: "waiting", sinceMs: undefined, detail: `${event.from ?? "this machine"} went away: ${event.reason}` };
+    case "awaited":
+      return { state: "locked", sinceMs: atMs, detail: `${event.host} went away, and is asked again` };
     case "phase":
       return { detail: event.phase };
     case "output":

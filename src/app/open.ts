@@ -7,7 +7,7 @@ import { loadProject, type Project, resolveGoals } from "../project/index.ts";
 import type { Machines } from "../machine/index.ts";
 import type { Pools, PoolsOptions } from "../pool/index.ts";
 import { openReceipts, writeReceiptFile } from "../receipt/index.ts";
-import { openSandbox, type Sandbox } from "../sandbox/index.ts";
+import { localSite, openSandbox, type Sandbox, type Site } from "../sandbox/index.ts";
 import { openShip, SHIP_MIGRATION } from "../ship/index.ts";
 import { openStore, setAsideLedger, type Store, STORE_MIGRATION } from "../store/index.ts";
 import type { TemplateStore } from "../template/index.ts";
@@ -56,6 +56,7 @@ export function openGarth(options: OpenOptions): Garth {
     return project;
   };
   const openedSandbox = (): Sandbox => (sandbox ??= openSandbox(host));
+  const sites = async (): Promise<readonly Site[]> => [localSite(host, openedSandbox(), host.processors)];
 
   const hostKeyFile = `${places.keys}/host.pem`;
   const openedTemplates = async (): Promise<TemplateStore> => {
@@ -108,7 +109,7 @@ export function openGarth(options: OpenOptions): Garth {
       const { temporary, log, distfiles } = places;
       const directories = { temporary, log, distfiles };
       const parts = { host, store: openedStore(), ledger: openedLedger(), sandbox: openedSandbox(), directories };
-      const builder = openBuilder({ ...parts, environment: env, emit, now });
+      const builder = openBuilder({ ...parts, sites, environment: env, emit, now });
       builders.push(builder);
       return builder;
     },

@@ -202,7 +202,7 @@ describe("failure", () => {
   test("--keep-failed leaves the scratch and a line that enters it", async () => {
     const problem = await problemOf(bench.build(tiny("kept", "echo state > /build/left; exit 1"), { keepFailed: true }));
     const kept = only(bench.events.filter((event) => event.kind === "kept"));
-    if (kept.kind !== "kept") throw new Error("unreachable");
+    if (kept.kind !== "kept" || kept.enter === undefined) throw new Error("unreachable");
     expect(problem.details.join("\n")).toContain(kept.enter);
     const printed = execFileSync("sh", ["-c", kept.enter], { input: "cat /build/left; echo $out; exit\n" }).toString();
     expect(printed).toContain("state\n/frx/store/");

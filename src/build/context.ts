@@ -3,12 +3,13 @@ import { type Emit, hashPart, type StorePath } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
 import type { Derivation, Graph } from "../recipe/index.ts";
-import type { Sandbox } from "../sandbox/index.ts";
+import type { Sandbox, Site } from "../sandbox/index.ts";
 import type { Store } from "../store/index.ts";
 import type { Work } from "./nodes.ts";
 import type { BuildPlan } from "./plan.ts";
 import type { Records } from "./records.ts";
 import type { Registrar } from "./registrar.ts";
+import type { Roster } from "./roster.ts";
 import type { Slots } from "./slots.ts";
 import type { BuildEvent, BuildOptions } from "./types.ts";
 
@@ -16,7 +17,12 @@ export interface BuilderContext {
   readonly host: Host;
   readonly store: Store;
   readonly ledger: Ledger;
+  /** Of this machine: what is shared by its builds, and what dead ones left. Builders run at a site. */
   readonly sandbox: Sandbox;
+  /** Everywhere that builders run, this machine first. Asked for at each build: hosts come and go. */
+  readonly sites: () => Promise<readonly Site[]>;
+  /** How long the last host is waited for. Default: two minutes. */
+  readonly answerWaitsMs?: readonly number[];
   readonly directories: {
     /** On the store's file system: outputs are moved from there. */
     readonly temporary: string;
@@ -59,6 +65,7 @@ export interface Building {
   readonly options: BuildOptions;
   readonly work: Work;
   readonly plan: BuildPlan;
+  readonly roster: Roster;
   /** Node -> its paths, as last known. A source and a world have the one output "out". */
   readonly outputs: Map<string, Outputs>;
   readonly resolved: Map<string, Resolved>;

@@ -1,10 +1,10 @@
 /** What would be done, and why, without doing it: `--dry-run` and `why-rebuild`. */
 import { hashPart, type StorePath } from "../base/index.ts";
 import { parseDerivation, type Reason, stepLabel, type Step, whyRebuild } from "../recipe/index.ts";
-import { FIRST_BUILD_ID, type SandboxIdentity } from "../sandbox/index.ts";
-import type { Resolved, Building, Workshop } from "./context.ts";
+import { FIRST_BUILD_ID, planSandbox, type SandboxIdentity } from "../sandbox/index.ts";
+import type { Resolved, Building } from "./context.ts";
 import { lookUp } from "./lookup.ts";
-import { outputPlaces, planFor } from "./make.ts";
+import { outputPlaces, requestFor } from "./make.ts";
 import type { StepNode } from "./nodes.ts";
 import type { PlannedStep } from "./types.ts";
 
@@ -30,7 +30,7 @@ export function plannedSteps(building: Building): readonly PlannedStep[] {
       drv: resolved?.drv,
       expectedMs: building.expectedMs.get(name),
       reasons: state === "present" ? [] : reasonsFor(building, node, resolved),
-      plan: state === "build" && resolved !== undefined ? renderedPlan(building.shop, resolved) : {},
+      plan: state === "build" && resolved !== undefined ? renderedPlan(building, resolved) : {},
     };
   });
 }
@@ -92,10 +92,13 @@ function pathNames(building: Building, { step, sources }: StepNode): ReadonlyMap
   return names;
 }
 
-function renderedPlan(shop: Workshop, resolved: Resolved): Readonly<Record<string, string>> {
+/** As the site would run it that is taken first; where there is none, as this machine shows it. */
+function renderedPlan({ shop, roster }: Building, resolved: Resolved): Readonly<Record<string, string>> {
   const id = hashPart(resolved.drv).slice(0, 8);
   const scratch = `${shop.directories.temporary}/planned/${id}`;
   const kind: SandboxIdentity["kind"] = shop.host.isRoot ? "drop" : "user-namespace";
   const place = { scratch, identity: { kind, uid: FIRST_BUILD_ID, gid: FIRST_BUILD_ID } };
-  return shop.sandbox.render(planFor(shop, resolved, place, outputPlaces(resolved, scratch, 0))).files;
+  const request = requestFor(shop, resolved, place, outputPlaces(resolved, scratch, 0));
+  const [site] = roster.working;
+  return (site === undefined ? shop.sandbox.render(planSandbox(request)) : site.render(request)).files;
 }

@@ -1,12 +1,13 @@
 /** What went wrong, in words for a person. Pure. */
-import { Problem, type StorePath } from "../base/index.ts";
+import { Problem, type StorePath, type System } from "../base/index.ts";
 import type { FileDifference } from "../store/index.ts";
-import type { SandboxResult } from "../sandbox/index.ts";
+import type { SandboxResult, Site } from "../sandbox/index.ts";
 
 /** With `--keep-failed`: where the scratch is, and the line that enters it. */
 export interface Kept {
   readonly directory: string;
-  readonly enter: string;
+  /** undefined: what it was built in is gone, only what came out is there. */
+  readonly enter: string | undefined;
 }
 
 export interface FailedBuild {
@@ -80,6 +81,18 @@ export function interrupted(doing: string): Problem {
     message: `${doing}: interrupted`,
     hint: "everything begun was undone; what was finished before is kept",
     exit: 130,
+  });
+}
+
+/** Nothing that is known builds for the system. */
+export function noSite(system: System, on: string | undefined, sites: readonly Site[]): Problem {
+  const known = sites.map((site) => `${site.host ?? "this machine"} is ${site.system}`);
+  return new Problem({
+    code: "E_NO_SITE",
+    message: `building for ${system}: ${on === undefined ? "no machine of that system is known here" : `${on} does not build for it`}`,
+    details: known,
+    hint: `garth host add NAME ssh://root@HOST, for a host that is ${system}`,
+    exit: 3,
   });
 }
 
@@ -172,5 +185,6 @@ function withDetails(problem: Problem, more: readonly string[]): Problem {
 }
 
 function keptLines({ kept }: Pick<FailedBuild, "kept">): readonly string[] {
-  return kept === undefined ? [] : [`kept: ${kept.directory}`, `enter it with: ${kept.enter}`];
+  if (kept === undefined) return [];
+  return [`kept: ${kept.directory}`, ...(kept.enter === undefined ? [] : [`enter it with: ${kept.enter}`])];
 }

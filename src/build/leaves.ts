@@ -1,6 +1,6 @@
 /** Making what the steps stand on: fetching sources, making worlds. Their events go to the first step that wants them. */
 import { Problem, type StorePath } from "../base/index.ts";
-import type { Derivation, Step } from "../recipe/index.ts";
+import type { Derivation, Graph, Step } from "../recipe/index.ts";
 import { pin, type Building } from "./context.ts";
 import { type FetchContext, realiseFetch } from "./fetch/index.ts";
 import type { SourceNode, WorldNode } from "./nodes.ts";
@@ -18,13 +18,17 @@ export function fetchContext({ shop, options }: Pick<Building, "shop" | "options
   };
 }
 
-export function worldContext({ shop, options }: Pick<Building, "shop" | "options">, key: string): WorldContext {
+/** A build, or what stands for one where a leaf is made by itself, which is for this machine. */
+type Leafing = Pick<Building, "shop" | "options"> & { readonly graph?: Pick<Graph, "system"> };
+
+export function worldContext({ shop, options, graph }: Leafing, key: string): WorldContext {
   const { store, records } = shop;
-  return { ...fetchContext({ shop, options }, key), store, records, emit: (event) => shop.emit({ ...event, key }) };
+  const system = graph?.system ?? shop.host.system;
+  return { ...fetchContext({ shop, options }, key), system, store, records, emit: (event) => shop.emit({ ...event, key }) };
 }
 
 /** @throws Problem of the fetcher or the world */
-export async function makeLeaf(building: Pick<Building, "shop" | "options">, node: SourceNode | WorldNode): Promise<StorePath> {
+export async function makeLeaf(building: Leafing, node: SourceNode | WorldNode): Promise<StorePath> {
   const { shop } = building;
   const path = node.kind === "source" ? await fetchSource(building, node) : await makeWorld(building, node);
   if (pin(shop, [path]).length > 0) throw collected(path);
@@ -35,7 +39,7 @@ async function fetchSource(building: Pick<Building, "shop" | "options">, node: S
   return (await realiseFetch(fetchContext(building, node.step), node.fetch)).path;
 }
 
-async function makeWorld(building: Pick<Building, "shop" | "options">, { key, world }: WorldNode): Promise<StorePath> {
+async function makeWorld(building: Leafing, { key, world }: WorldNode): Promise<StorePath> {
   const { path } = await realiseWorld(worldContext(building, key), world);
   return path;
 }
@@ -46,11 +50,7 @@ async function makeWorld(building: Pick<Building, "shop" | "options">, { key, wo
  *
  * @throws Problem of the world
  */
-export async function buildRootOf(
-  building: Pick<Building, "shop" | "options">,
-  step: Step,
-  derivation: Derivation,
-): Promise<string> {
+export async function buildRootOf(building: Leafing, step: Step, derivation: Derivation): Promise<string> {
   const { store } = building.shop;
   const { buildRoot } = step.recipe;
   if (buildRoot.kind === "host" || derivation.buildRoot.kind === "host") return "/";

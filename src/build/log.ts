@@ -19,6 +19,8 @@ const PHASE = /^@garth phase (.{1,80})$/gm;
 export interface BuildLog {
   readonly path: string;
   write(chunk: Uint8Array): void;
+  /** A line of ours, between those of the builder; only whoever reads the log sees it. */
+  note(line: string): void;
   /** The last lines, without control characters. */
   tail(): readonly string[];
   /** Writes the closing line and puts the log in its place. */
@@ -86,6 +88,10 @@ export function openLog(files: Files, path: string, subject: LogSubject, listene
       waitingBytes += chunk.byteLength;
       if (waitingBytes >= FRAME_BYTES) flush();
       show(decoder.decode(chunk, { stream: true }));
+    },
+    note(line) {
+      const startsLine = recent === "" || recent.endsWith("\n");
+      waiting.push(encode(`${startsLine ? "" : "\n"}# garth: ${line.replaceAll("\n", "?")}\n`));
     },
     tail: () => lastLines(recent),
     end(outcome) {

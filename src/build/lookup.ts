@@ -112,8 +112,9 @@ function lookUpSteps(building: Building, steps: readonly { readonly key: string;
     building.plan.found(key, { state, changed });
   }
   if (unknown.length === 0 || building.options.dryRun) return;
+  building.roster.require();
   // A failure to prepare comes again, and is reported, where the first sandbox is run.
-  building.shop.sandbox.prepare().catch(() => undefined);
+  if (building.roster.working.some(({ host }) => host === undefined)) building.shop.sandbox.prepare().catch(() => undefined);
   // These are going to be built: their derivations go to disk together.
   writeDerivations(building, unknown);
 }

@@ -6,20 +6,32 @@
  *       ▼
  *     look up again ── valid by now ──► done
  *       ▼
- *     pin inputs ► slot ► sandbox ► log closed ► registered ► recorded, lease given back (one transaction)
+ *     pin inputs ► berth ► slot ► sandbox ► log closed ► registered ► recorded, lease given back (one transaction)
+ *                    ▲                │
+ *                    └── host lost ◄──┘ (the slot is given back, nothing of it counts)
  *
  * Every step that can fail stands inside a `try` whose `finally` undoes the ones before it.
  */
 import { hashPart, namePart, Problem, type StorePath } from "../base/index.ts";
 import { derivationReferences, scratchPath, stepLabel } from "../recipe/index.ts";
-import { planSandbox, type SandboxIdentity, type SandboxPlan, type SandboxResult, type SandboxUse } from "../sandbox/index.ts";
+import {
+  type SandboxIdentity,
+  type SandboxRequest,
+  type SandboxResult,
+  type SandboxUse,
+  sandboxHostname,
+  type Site,
+  type SiteRun,
+} from "../sandbox/index.ts";
 import type { Registration } from "../store/index.ts";
 import { leaseName, type Outputs, pin, type Resolved, type Building, type Workshop } from "./context.ts";
 import { buildFailure, type Kept, outputRefused } from "./failure.ts";
 import { collected } from "./leaves.ts";
 import { type BuildLog, logPath, openLog } from "./log.ts";
 import { writeDerivations } from "./lookup.ts";
+import type { BuildOptions } from "./types.ts";
 import type { StepNode } from "./nodes.ts";
+import { type Berth, isLoss } from "./roster.ts";
 
 export type Made =
   | { readonly kind: "built"; readonly outputs: Outputs; readonly use: SandboxUse; readonly log: string }
@@ -90,12 +102,57 @@ export interface SandboxRun {
   keep(): Kept | undefined;
 }
 
-/** One run of the builder in its sandbox. `round` 1 is the second build of `--check`. */
+/**
+ * One run of the builder in its sandbox, at the site that has room. `round` 1 is the second build of `--check`. When a host goes away, the
+ * builder begins anew elsewhere; there are as many tries as hosts, and one.
+ */
 export async function runOnce(
   building: Building,
   node: StepNode,
   resolved: Resolved,
   round: number,
+  onSandboxGone: () => void,
+): Promise<SandboxRun> {
+  return elsewhere(building, node.key, "take", async (berth) =>
+    runAt(building, node, resolved, round, berth.site, () => {
+      berth.leave();
+      onSandboxGone();
+    }),
+  );
+}
+
+/** Does the work at one site after the other, as long as they are lost with it. */
+export async function elsewhere<Result>(
+  { shop, roster }: Building,
+  key: string,
+  place: "take" | "beside",
+  work: (berth: Berth) => Promise<Result>,
+): Promise<Result> {
+  let left: { readonly site: Site; readonly problem: Problem } | undefined;
+  for (;;) {
+    const berth = await roster[place](key);
+    if (left !== undefined) {
+      const { site, problem } = left;
+      shop.emit({ kind: "moved", key, from: site.host, to: berth.site.host, code: problem.code, reason: problem.message });
+    }
+    try {
+      return await work(berth);
+    } catch (error) {
+      if (!isLoss(berth.site, error)) throw error;
+      roster.lost(berth, error);
+      left = { site: berth.site, problem: error };
+    } finally {
+      berth.leave();
+    }
+  }
+}
+
+async function runAt(
+  building: Building,
+  node: StepNode,
+  resolved: Resolved,
+  round: number,
+  site: Site,
   onSandboxGone: () => void,
 ): Promise<SandboxRun> {
   const { shop, options } = building;
@@ -111,27 +168,30 @@ export async function runOnce(
   };
   let settled = false;
   try {
-    const { plan, registration, trees } = prepare(shop, resolved, { identity: slot.identity, scratch }, round);
-    const log = openStepLog(shop, node.key, drv, plan, round);
+    const { request, registration, trees } = prepare(shop, resolved, { identity: slot.identity, scratch }, round);
+    const log = openStepLog(shop, node.key, drv, site, request, round);
     const keep = (): Kept | undefined => {
       if (keepable === undefined) return undefined;
       keepable.keep();
       shop.slots.giveBack(slot, shop.slots.fresh(slot, "none"));
-      const kept = { directory: scratch, enter: shop.sandbox.render(plan).enter };
+      // Of a host, only what was fetched is here.
+      const kept = { directory: scratch, enter: site.host === undefined ? site.render(request).enter : undefined };
       shop.emit({ kind: "kept", key: node.key, ...kept });
       return kept;
     };
-    shop.emit({ kind: "started", key: node.key, drv, expectedMs: building.expectedMs.get(node.step.recipe.name) });
-    const { result, use } = await runLogged(shop, plan, log, options.signal);
+    const expectedMs = building.expectedMs.get(node.step.recipe.name);
+    shop.emit({ kind: "started", key: node.key, drv, expectedMs, ...(site.host === undefined ? {} : { on: site.host }) });
+    const { result, use, kept: keptThere } = await runLogged(site, request, log, options);
     onSandboxGone();
     if (result.kind === "exited" && result.status === 0) {
       settled = true;
       return { registration, use, log: log.path, trees, discard, keep };
     }
     if (result.kind === "limit") shop.emit({ kind: "limit", key: node.key, limit: result.limit, value: result.value });
-    const kept = result.kind === "cancelled" ? undefined : keep();
-    settled = kept !== undefined;
-    throw buildFailure({ label, drv, log: log.path, tail: log.tail(), kept }, result);
+    if (keptThere !== undefined) shop.emit({ kind: "kept", key: node.key, ...keptThere });
+    const keptHere = result.kind === "cancelled" || site.host !== undefined ? undefined : keep();
+    settled = keptHere !== undefined;
+    throw buildFailure({ label, drv, log: log.path, tail: log.tail(), kept: keptThere ?? keptHere }, result);
   } finally {
     if (!settled) discard();
   }
@@ -144,15 +204,15 @@ function pinNeeds(shop: Workshop, { drv, derivation }: Resolved): void {
 }
 
 interface Prepared {
-  readonly plan: SandboxPlan;
+  readonly request: SandboxRequest;
   readonly registration: Registration;
   readonly trees: Readonly<Record<string, string>>;
 }
 
-/** The plan, and what will be registered. The sandbox makes the directories. */
+/** What is asked of the site, and what will be registered. The sandbox makes the directories. */
 function prepare(shop: Workshop, resolved: Resolved, place: RunPlace, round: number): Prepared {
   const outputs = outputPlaces(resolved, place.scratch, round);
-  const plan = planFor(shop, resolved, place, outputs);
+  const request = requestFor(shop, resolved, place, outputs);
   const { drv, derivation } = resolved;
   const siblings = Object.values(outputs).map(({ path }) => path);
   const inView = shop.store.closure([...derivation.inputs, ...derivation.sources]);
@@ -161,7 +221,7 @@ function prepare(shop: Workshop, resolved: Resolved, place: RunPlace, round: num
     return [name, { physical, name: namePart(path), scratch: path, referenceCandidates, deriver: drv }] as const;
   });
   const trees = Object.fromEntries(Object.entries(outputs).map(([name, { physical }]) => [name, physical]));
-  return { plan, registration: { drv, outputs: Object.fromEntries(candidates) }, trees };
+  return { request, registration: { drv, outputs: Object.fromEntries(candidates) }, trees };
 }
 
 export interface RunPlace {
@@ -178,17 +238,17 @@ export function outputPlaces({ drv, derivation }: Resolved, scratch: string, rou
 }
 
 /** Pure but for asking the store where the inputs are. */
-export function planFor(
+export function requestFor(
   shop: Pick<Workshop, "store" | "host">,
   resolved: Resolved,
   place: RunPlace,
   outputs: OutputPlaces,
-): SandboxPlan {
+): SandboxRequest {
   const { drv, derivation } = resolved;
   const { builder, buildRoot } = derivation;
   const [program, ...words] = builder.argv;
   if (program === undefined) throw new Error(`${drv} has no builder`);
-  return planSandbox({
+  return {
     hash: hashPart(drv),
     name: derivation.name,
     system: derivation.system,
@@ -202,7 +262,7 @@ export function planFor(
     env: builder.env,
     cwd: builder.cwd,
     limits: derivation.limits,
-  });
+  };
 }
 
 /** The closure, as what is mounted. */
@@ -214,12 +274,20 @@ export function mountsOf({ store, host }: Pick<Workshop, "store" | "host">, path
   });
 }
 
-function openStepLog(shop: Workshop, key: string, drv: StorePath, plan: SandboxPlan, round: number): BuildLog {
-  const { uid, gid } = plan.identity;
+function openStepLog(
+  shop: Workshop,
+  key: string,
+  drv: StorePath,
+  site: Site,
+  { identity, name, hash }: SandboxRequest,
+  round: number,
+): BuildLog {
+  const user = site.host === undefined ? `${identity.uid}:${identity.gid}` : `of ${site.host},`;
+  const hostname = sandboxHostname(name, hash.slice(0, 8));
   return openLog(
     shop.host.files,
     logPath(shop.directories.log, drv, round === 0 ? "" : ".check"),
-    { drv, startedAtMs: shop.now(), user: `${uid}:${gid}`, hostname: plan.hostname },
+    { drv, startedAtMs: shop.now(), user, hostname },
     {
       onText: (text) => shop.emit({ kind: "output", key, text }),
       onPhase: (phase) => shop.emit({ kind: "phase", key, phase }),
@@ -228,17 +296,21 @@ function openStepLog(shop: Workshop, key: string, drv: StorePath, plan: SandboxP
 }
 
 async function runLogged(
-  shop: Workshop,
-  plan: SandboxPlan,
+  site: Site,
+  request: SandboxRequest,
   log: BuildLog,
-  signal: AbortSignal | undefined,
-): Promise<{ readonly result: SandboxResult; readonly use: SandboxUse }> {
+  { keepFailed, signal }: BuildOptions,
+): Promise<SiteRun> {
   try {
-    const run = await shop.sandbox.run(plan, {
+    const run = await site.run(request, {
       onOutput: (chunk) => log.write(chunk),
+      onNote: (line) => log.note(line),
+      keep: keepFailed,
       ...(signal === undefined ? {} : { signal }),
     });
-    log.end(`${outcomeOf(run.result)} after ${Math.round(run.use.durationMs)} ms`);
+    const { durationMs, uid, gid, on } = run.use;
+    const there = on === undefined ? "" : `, as ${uid}:${gid} on ${on.host} (${on.release})`;
+    log.end(`${outcomeOf(run.result)} after ${Math.round(durationMs)} ms${there}`);
     return run;
   } catch (error) {
     log.end(`the sandbox could not be set up: ${error instanceof Problem ? error.message : String(error)}`);

@@ -30,7 +30,7 @@ export interface PlanNode {
 }
 
 export interface PlanOptions {
-  /** Places in each pool. */
+  /** Places in each pool, at first. */
   readonly places: Readonly<Record<Pool, number>>;
   /** Keys that are made although they are valid. */
   readonly forced: ReadonlySet<string>;
@@ -71,6 +71,8 @@ export interface BuildPlan {
   /** Somebody else is making it: its place is free until `wake`, which looks it up again. */
   park(key: string): void;
   wake(key: string): void;
+  /** From now on; what runs goes on. */
+  resize(pool: Pool, places: number): void;
   /** Start nothing more. */
   stop(): void;
   isStopped(): boolean;
@@ -111,6 +113,7 @@ const UNKNOWN_MS = 1000;
  */
 export function openPlan(nodes: readonly PlanNode[], goals: readonly string[], options: PlanOptions): BuildPlan {
   const byKey = link(nodes);
+  const places: Record<Pool, number> = { ...options.places };
   const ready: Record<Pool, Node[]> = { build: [], fetch: [] };
   const busy: Record<Pool, number> = { build: 0, fetch: 0 };
   const vacated: Record<Pool, Set<Node>> = { build: new Set(), fetch: new Set() };
@@ -242,7 +245,7 @@ export function openPlan(nodes: readonly PlanNode[], goals: readonly string[], o
       const batch: string[] = [];
       if (stopped) return batch;
       for (const pool of ["fetch", "build"] as const) {
-        while (busy[pool] < options.places[pool] && vacated[pool].size < AHEAD * options.places[pool]) {
+        while (busy[pool] < places[pool] && vacated[pool].size < AHEAD * places[pool]) {
           const target = ready[pool].pop();
           if (target === undefined) break;
           if (target.phase !== "ready") continue;
@@ -284,6 +287,9 @@ export function openPlan(nodes: readonly PlanNode[], goals: readonly string[], o
       const target = expect(key, "parked");
       parked -= 1;
       askAgain(target);
+    },
+    resize(pool, now) {
+      places[pool] = now;
     },
     stop() {
       stopped = true;

@@ -21,6 +21,9 @@ export function buildReceipt(result: StepResult, store: Pick<Store, "query">): R
     build_gid: use && String(use.gid),
     jail_hostname: use?.hostname,
     build_mode: use?.mode,
+    build_host: use?.on?.host,
+    build_host_release: use?.on?.release,
+    limits: use?.limits,
     build_root:
       derivation.buildRoot.kind === "world" ? derivation.buildRoot.path : `host:${derivation.buildRoot.paths.join(":")}`,
     network: derivation.network ? "host" : "none",

@@ -24,6 +24,10 @@ export const BUILD_MIGRATION: Migration = {
     `CREATE TABLE build_probe(out TEXT NOT NULL, probe TEXT NOT NULL, printed TEXT NOT NULL, PRIMARY KEY(out, probe)) WITHOUT ROWID`,
     `CREATE TABLE build_choice(alternatives TEXT PRIMARY KEY, choice TEXT NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID`,
     `CREATE TABLE build_world(drv TEXT PRIMARY KEY, path TEXT NOT NULL) WITHOUT ROWID`,
+    `ALTER TABLE build_run ADD COLUMN limits TEXT`,
+    // Where it ran, when that was not this machine.
+    `ALTER TABLE build_run ADD COLUMN host TEXT`,
+    `ALTER TABLE build_run ADD COLUMN host_release TEXT`,
   ],
 };
 
@@ -98,7 +102,7 @@ export function openRecords(ledger: Ledger): Records {
     noteRun(name, drv, derivation, { use, log, outputs }, atMs) {
       const durationMs = Math.round(use.durationMs);
       ledger
-        .statement("INSERT OR REPLACE INTO build_run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .statement("INSERT OR REPLACE INTO build_run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .run(
           drv,
           Math.trunc(atMs),
@@ -110,6 +114,9 @@ export function openRecords(ledger: Ledger): Records {
           use.peakMemoryBytes ?? null,
           log,
           JSON.stringify(outputs),
+          use.limits ?? null,
+          use.on?.host ?? null,
+          use.on?.release ?? null,
         );
       ledger.statement("INSERT OR REPLACE INTO build_last VALUES (?, ?, ?)").run(name, drv, durationMs);
       ledger.statement("INSERT OR REPLACE INTO build_derivation VALUES (?, ?)").run(name, derivation);
@@ -140,6 +147,7 @@ export function openRecords(ledger: Ledger): Records {
 
 function useOf(row: Row): SandboxUse {
   const peak = row["peak_memory_bytes"];
+  const [limits, host] = [text(row, "limits"), text(row, "host")];
   return {
     uid: Number(row["uid"]),
     gid: Number(row["gid"]),
@@ -147,6 +155,8 @@ function useOf(row: Row): SandboxUse {
     mode: text(row, "mode") === "freebsd-jail" ? "freebsd-jail" : "linux-bubblewrap",
     durationMs: Number(row["duration_ms"]),
     peakMemoryBytes: typeof peak === "number" ? peak : undefined,
+    ...(limits === "all" || limits === "each" ? { limits } : {}),
+    ...(host === "" ? {} : { on: { host, release: text(row, "host_release") } }),
   };
 }
 

@@ -9,13 +9,15 @@ import { type Graph, stepLabel } from "../recipe/index.ts";
 import { chooseAlternatives } from "./alternatives.ts";
 import { checkStep } from "./check.ts";
 import { leaseName, type Resolved, type Building, type Workshop } from "./context.ts";
-import { interrupted, summary } from "./failure.ts";
+import { interrupted, noSite, summary } from "./failure.ts";
 import { makeLeaf } from "./leaves.ts";
 import { lookUp, nodeOf, resolvedOf, setOutputs } from "./lookup.ts";
 import { type Made, makeStep } from "./make.ts";
 import { type StepNode, workOf } from "./nodes.ts";
+import { pause } from "./pause.ts";
 import { openPlan } from "./plan.ts";
 import { probeOutput } from "./probe.ts";
+import { ANSWER_WAITS_MS, HERE, openRoster, type Roster } from "./roster.ts";
 import { collectResults, confirmGoals, outputOf, probeGoals } from "./results.ts";
 import type { BuildOptions, BuildResult } from "./types.ts";
 
@@ -27,8 +29,9 @@ const POLL_MAX_MS = 1000;
 export async function openBuilding(shop: Workshop, graph: Graph, options: BuildOptions): Promise<Building> {
   const expectedMs = shop.records.durationsMs(graph.steps.map(({ recipe }) => recipe.name));
   const work = workOf(graph, await chooseAlternatives(shop, graph, options), expectedMs);
+  const roster = await rosterOf(shop, graph, options);
   const plan = openPlan(work.nodes, graph.goals, {
-    places: { build: Math.max(1, Math.trunc(options.jobs)), fetch: FETCHES },
+    places: { build: roster.places, fetch: FETCHES },
     forced: new Set(options.rebuild || options.check ? graph.goals : []),
     keepGoing: options.keepGoing === true,
   });
@@ -38,12 +41,25 @@ export async function openBuilding(shop: Workshop, graph: Graph, options: BuildO
     options,
     work,
     plan,
+    roster,
     outputs: new Map(),
     resolved: new Map(),
     built: new Set(),
     failures: [],
     expectedMs,
   };
+}
+
+async function rosterOf(shop: Workshop, { system }: Graph, { on, jobs, signal }: BuildOptions): Promise<Roster> {
+  const sites = await shop.sites();
+  return openRoster({
+    sites: sites.filter((site) => site.system === system && (on === undefined || on === (site.host ?? HERE))),
+    localJobs: jobs,
+    noSite: () => noSite(system, on, sites),
+    onAwaited: (key, host, { message }, upToMs) => shop.emit({ kind: "awaited", key, host, reason: message, upToMs }),
+    waitsMs: shop.answerWaitsMs ?? ANSWER_WAITS_MS,
+    signal,
+  });
 }
 
 export async function runBuild(shop: Workshop, graph: Graph, options: BuildOptions): Promise<BuildResult> {
@@ -83,8 +99,12 @@ function notTried({ plan, graph, work }: Building): readonly string[] {
 }
 
 async function drive(building: Building): Promise<void> {
-  const { plan, options } = building;
+  const { plan, roster, options } = building;
   const bell = openBell();
+  roster.watch((places) => {
+    plan.resize("build", places);
+    bell.ring();
+  });
   const running = new Set<Promise<void>>();
   const launch = (task: Promise<void>): void => {
     const watched = task
@@ -206,18 +226,6 @@ async function untilReleased({ shop, plan, options }: Building, { drv }: Resolve
       return;
     }
   }
-}
-
-function pause(durationMs: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, durationMs);
-    signal?.addEventListener("abort", end, { once: true });
-  });
 }
 
 interface Bell {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { type Host, localHost } from "../host/index.ts";
 import { type Ledger, openLedger } from "../ledger/index.ts";
 import { type Buildable, hostView, instantiate, script, type ScriptOptions } from "../recipe/index.ts";
-import { openSandbox, type Sandbox } from "../sandbox/index.ts";
+import { localSite, openSandbox, type Sandbox, type Site } from "../sandbox/index.ts";
 import { openStore, type Store, STORE_MIGRATION } from "../store/index.ts";
 import { type BuildEvent, type Builder, type BuildOptions, type BuildResult, BUILD_MIGRATION, openBuilder } from "./index.ts";
 
@@ -32,6 +32,9 @@ export interface BenchOptions {
   readonly root?: string;
   readonly host?: Host;
   readonly now?: () => number;
+  /** Besides or instead of this machine. Default: it alone. */
+  readonly sites?: (local: Site) => readonly Site[];
+  readonly answerWaitsMs?: readonly number[];
   readonly onEvent?: (event: BuildEvent) => void;
 }
 
@@ -44,12 +47,16 @@ export function openBench(options: BenchOptions = {}): Bench {
   const ledger = openLedger(`${state}/garth.db`, [STORE_MIGRATION, BUILD_MIGRATION]);
   const store = openStore({ host, ledger, storeDirectory: `${root}/frx/store`, stateDirectory: state, now });
   const sandbox = openSandbox(host);
+  const local = localSite(host, sandbox, host.processors);
+  const sites = options.sites?.(local) ?? [local];
   const events: BuildEvent[] = [];
   const builder = openBuilder({
     host,
     store,
     ledger,
     sandbox,
+    sites: async () => sites,
+    ...(options.answerWaitsMs === undefined ? {} : { answerWaitsMs: options.answerWaitsMs }),
     environment: {},
     directories: { temporary: `${state}/tmp`, log: `${state}/log`, distfiles: `${state}/distfiles` },
     emit: (event) => {

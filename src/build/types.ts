@@ -4,8 +4,10 @@ import type { Derivation, Fetch, Graph, Reason, Step, WorldSource } from "../rec
 import type { LimitName, SandboxResult, SandboxUse } from "../sandbox/index.ts";
 
 export interface BuildOptions {
-  /** Builds at one time. */
+  /** Builds at one time on this machine. */
   readonly jobs: number;
+  /** The host that builds, and no other; `here` is this machine. Default: every one of the system. */
+  readonly on?: string;
   /** Keeps the scratch of a failed build and says how to enter it. */
   readonly keepFailed: boolean;
   /** Build the goals again although their outputs are valid, and replace nothing if the same came out. */
@@ -89,7 +91,13 @@ export type BuildEvent =
   | { readonly kind: "world-changed"; readonly key: string; readonly lines: readonly string[] }
   | { readonly kind: "world-finished"; readonly key: string; readonly path: StorePath }
   | { readonly kind: "waiting"; readonly key: string; readonly holder: string }
-  | { readonly kind: "started"; readonly key: string; readonly drv: StorePath; readonly expectedMs: number | undefined }
+  | {
+      readonly kind: "started";
+      readonly key: string;
+      readonly drv: StorePath;
+      readonly expectedMs: number | undefined;
+      readonly on?: string;
+    }
   /** One or more whole lines of the builder, as printed, without the last newline. */
   | { readonly kind: "output"; readonly key: string; readonly text: string }
   /** The builder printed `@garth phase NAME` on a line of its own. */
@@ -99,8 +107,19 @@ export type BuildEvent =
   | { readonly kind: "failed"; readonly key: string; readonly code: string; readonly message: string }
   | { readonly kind: "limit"; readonly key: string; readonly limit: LimitName; readonly value: number }
   | { readonly kind: "cancelled"; readonly key: string }
-  /** `--keep-failed`: where the scratch is, and the line that enters it as the builder saw it. */
-  | { readonly kind: "kept"; readonly key: string; readonly directory: string; readonly enter: string }
+  /** `--keep-failed`: where the scratch is, and the line that enters it as the builder saw it, if that can still be seen. */
+  | { readonly kind: "kept"; readonly key: string; readonly directory: string; readonly enter: string | undefined }
+  /** Its host went away; it begins anew. Hosts: undefined is this machine. */
+  | {
+      readonly kind: "moved";
+      readonly key: string;
+      readonly from: string | undefined;
+      readonly to: string | undefined;
+      readonly code: string;
+      readonly reason: string;
+    }
+  /** No other host is left: this one is asked again for so long. */
+  | { readonly kind: "awaited"; readonly key: string; readonly host: string; readonly reason: string; readonly upToMs: number }
   | { readonly kind: "probing"; readonly key: string }
   | { readonly kind: "checked"; readonly key: string; readonly same: boolean };
 

@@ -47,7 +47,7 @@ export async function resolveGoals(
   }
   const parts = [...byFile.values()].map(({ project, wanted }) => lowered(host, project, wanted, system));
   const [only] = parts;
-  return parts.length === 1 && only !== undefined ? only : joined(parts);
+  return parts.length === 1 && only !== undefined ? only : joined(parts, system);
 }
 
 function lowered(host: Host, project: Project, wanted: readonly Wanted[], system: System): Goals {
@@ -75,9 +75,9 @@ export function graphWithKeys(
   return { graph, keyOf };
 }
 
-function joined(parts: readonly Goals[]): Goals {
+function joined(parts: readonly Goals[], system: System): Goals {
   const byKey = new Map<string, Step>();
   for (const { graph } of parts) for (const step of graph.steps) byKey.set(step.key, step);
   const goals = [...new Set(parts.flatMap(({ graph }) => graph.goals))];
-  return { graph: { steps: [...byKey.values()], byKey, goals }, named: parts.flatMap(({ named }) => named) };
+  return { graph: { system, steps: [...byKey.values()], byKey, goals }, named: parts.flatMap(({ named }) => named) };
 }

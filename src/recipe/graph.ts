@@ -79,7 +79,7 @@ export function instantiate(goals: Buildable | readonly Buildable[], { system, d
   }
 
   for (const [node, { step }] of made) if (wanted.has(node) && !steps.has(step.key)) steps.set(step.key, step);
-  return { steps: [...steps.values()], byKey: steps, goals: [...new Set(list.map((goal) => keyOf(made, goal)))] };
+  return { system, steps: [...steps.values()], byKey: steps, goals: [...new Set(list.map((goal) => keyOf(made, goal)))] };
 }
 
 function isList(goals: Buildable | readonly Buildable[]): goals is readonly Buildable[] {

@@ -135,6 +135,8 @@ export interface Step {
 
 /** Dependencies first; the inputs of fallbacks are among them. */
 export interface Graph {
+  /** What it is lowered for: all of it. */
+  readonly system: System;
   readonly steps: readonly Step[];
   readonly byKey: ReadonlyMap<string, Step>;
   /** What was asked for. */

@@ -29,7 +29,7 @@ import { presumedEntries } from "./root.ts";
 import type { Sandbox } from "./types.ts";
 
 export { BUILD_ID_COUNT, type BuildUser, buildUserLease, FIRST_BUILD_ID, nextBuildUser } from "./identity.ts";
-export { defaultLimits, planSandbox, type SandboxRequest } from "./plan.ts";
+export { defaultLimits, planSandbox, sandboxHostname, type SandboxRequest } from "./plan.ts";
 export { localSite } from "./site.ts";
 export type * from "./types.ts";
 

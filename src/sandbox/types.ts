@@ -128,10 +128,14 @@ export interface Site {
    * elsewhere. `keep`: what a builder that failed left stays where it ran, for `render(request).enter`.
    * @throws Problem those of Sandbox.run; E_HOST_LOST, E_HOST_UNREACHABLE: the host went away, and another may be tried
    */
-  run(
-    request: SandboxRequest,
-    options: RunOptions & { readonly keep?: boolean },
-  ): Promise<{ readonly result: SandboxResult; readonly use: SandboxUse }>;
+  run(request: SandboxRequest, options: RunOptions & { readonly keep?: boolean }): Promise<SiteRun>;
+}
+
+export interface SiteRun {
+  readonly result: SandboxResult;
+  readonly use: SandboxUse;
+  /** What was kept, where that is not the request's scratch: where it is and what enters it, for a person. */
+  readonly kept?: { readonly directory: string; readonly enter: string };
 }
 
 export interface RenderedSandbox {

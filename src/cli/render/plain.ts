@@ -18,6 +18,10 @@ function alternativeLines({ took, insteadOf, reasons, remembered }: Alternative,
   return [`${line}, as before (--retry-alternatives tries again)`, ...reasons.map((reason) => `         ${harmless(reason)}`)];
 }
 
+function siteName(host: string | undefined): string {
+  return host ?? "this machine";
+}
+
 /** Turns events into lines; it remembers the labels of steps. */
 export function plainLines(options: PlainOptions): (event: BuildEvent) => readonly string[] {
   const labels = new Map<string, string>();
@@ -48,7 +52,7 @@ export function plainLines(options: PlainOptions): (event: BuildEvent) => readon
         return [`wait     ${label(event.key)}: another Garth (${event.holder}) builds it`];
       case "started":
         return [
-          `build    ${label(event.key)}${event.expectedMs === undefined ? "" : ` (about ${formatDuration(event.expectedMs)})`}`,
+          `build    ${label(event.key)}${event.on === undefined ? "" : ` on ${event.on}`}${event.expectedMs === undefined ? "" : ` (about ${formatDuration(event.expectedMs)})`}`,
         ];
       case "output":
         return options.verbose ? event.text.split("\n").map((line) => `${label(event.key)}> ${harmless(line)}`) : [];
@@ -61,7 +65,18 @@ export function plainLines(options: PlainOptions): (event: BuildEvent) => readon
       case "cancelled":
         return [`stopped  ${label(event.key)}`];
       case "kept":
-        return [`kept     ${label(event.key)}: ${event.directory}`, `         enter it with: ${event.enter}`];
+        return [
+          `kept     ${label(event.key)}: ${event.directory}`,
+          ...(event.enter === undefined ? [] : [`         enter it with: ${event.enter}`]),
+        ];
+      case "moved":
+        return [
+          `moved    ${label(event.key)} from ${siteName(event.from)} to ${siteName(event.to)}: ${event.code}: ${harmless(event.reason)}`,
+        ];
+      case "awaited":
+        return [
+          `awaits   ${label(event.key)}: ${event.host}, for up to ${formatDuration(event.upToMs)}: ${harmless(event.reason)}`,
+        ];
       case "checked":
         return [`checked  ${label(event.key)}: ${event.same ? "the same bytes again" : "DIFFERENT"}`];
     }
