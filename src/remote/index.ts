@@ -5,5 +5,10 @@
  *                       │                          ├─ script: sent whole, led by its leash, undone by itself
  *                       │                          ├─ store: closures sent and checked by mtree(8), outputs fetched and checked by NAR
  *                       └──site──► where builds run, for the scheduler
+ *
+ * Limits: 8 scripts at a time over one connection (a server gives it 10 sessions); another connection is opened when somebody has waited
+ * for a session for a second, up to 8 of them; beyond that scripts wait in the order of their asking. A host that is silent for 45 s is
+ * gone. A server that gives fewer sessions is taken at its word.
  */
+export { type ConnectionOptions, openConnection } from "./connection.ts";
 export type * from "./types.ts";
