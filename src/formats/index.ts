@@ -24,7 +24,7 @@ export { type Compression, compressZstd, decompress, sniffCompression } from "./
 export { type ElfAbiTag, type ElfInfo, MAXIMUM_TABLE_BYTES, type ReadAt, readAtOf, readElf } from "./elf.ts";
 export { type Ext4Options, type Ext4Plan, planExt4 } from "./ext4.ts";
 export { type Ext4Entry, type Ext4Facts, type Ext4Reading, type Ext4Type, readExt4 } from "./ext4-read.ts";
-export { paddingOf, type TarMember, type TarType } from "./tar.ts";
+export { paddingOf, type TarMember, type TarNames, type TarType } from "./tar.ts";
 export { readTar, type TarEntry, type TarLimits } from "./tar-read.ts";
 export { concatenate, tarArchive, tarEnd, tarHeader } from "./tar-write.ts";
 export { parseUcl, renderUcl, type UclObject } from "./ucl.ts";

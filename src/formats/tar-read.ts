@@ -3,12 +3,19 @@
  * and one chunk at a time, and stops at the first thing that is wrong. What a caller leaves unread of a member is skipped.
  */
 import { Problem } from "../base/index.ts";
-import { BLOCK, FIELD, type FieldName, headerChecksum, paddingOf, type TarMember, type TarType } from "./tar.ts";
+import { BLOCK, FIELD, type FieldName, headerChecksum, paddingOf, type TarMember, type TarNames, type TarType } from "./tar.ts";
 
 export interface TarLimits {
   readonly members: number;
   /** Of all contents together, headers left out. */
   readonly contentBytes: number;
+}
+
+export interface TarReading {
+  /** Default "text": what is not UTF-8 is refused. */
+  readonly names?: TarNames;
+  /** As `tar -C DIRECTORY .` writes: names may begin with "./", which is taken off, and the directory itself is "". */
+  readonly belowDot?: boolean;
 }
 
 export interface TarEntry extends TarMember {
@@ -37,7 +44,9 @@ export async function* readTar(
   source: AsyncIterable<Uint8Array>,
   name: string,
   limits: TarLimits,
+  { names = "text", belowDot = false }: TarReading = {},
 ): AsyncGenerator<TarEntry, void, undefined> {
+  const decode = DECODE[names];
   const bytes = new ByteSource(source, name);
   try {
     let extensions: Extensions = {};
@@ -49,17 +58,17 @@ export async function* readTar(
         await bytes.expectEnd();
         return;
       }
-      const header = parseHeader(block, name);
+      const header = parseHeader(block, name, decode);
       if (header.kind === "extension") {
         if (header.sizeBytes > MAXIMUM_EXTENSION_BYTES) throw limit(name, "an extended header", MAXIMUM_EXTENSION_BYTES);
         const body = await bytes.exactly(header.sizeBytes);
         await bytes.exactly(paddingOf(header.sizeBytes));
-        Object.assign(extensions, parseExtension(header.flag, body, name));
+        Object.assign(extensions, parseExtension(header.flag, body, name, decode));
         continue;
       }
       members += 1;
       if (members > limits.members) throw limit(name, "the number of members", limits.members);
-      const member = applyExtensions(header, extensions, name);
+      const member = applyExtensions(header, extensions, name, belowDot);
       extensions = {};
       left -= member.sizeBytes;
       if (left < 0) throw limit(name, "the size of the contents", limits.contentBytes);
@@ -81,7 +90,7 @@ type Header =
   | { readonly kind: "extension"; readonly flag: "x" | "g" | "L" | "K"; readonly sizeBytes: number }
   | ({ readonly kind: "member" } & TarMember);
 
-function parseHeader(block: Uint8Array, archive: string): Header {
+function parseHeader(block: Uint8Array, archive: string, decode: Decode): Header {
   const magic = latin1(block, "magic");
   const gnu = magic === "ustar  \0";
   if (!gnu && !magic.startsWith("ustar\0")) throw damaged(archive, "a header is not ustar, pax or GNU tar");
@@ -91,8 +100,8 @@ function parseHeader(block: Uint8Array, archive: string): Header {
   const sizeBytes = number(block, "size", archive);
   if (flag === "x" || flag === "g" || flag === "L" || flag === "K") return { kind: "extension", flag, sizeBytes };
 
-  const prefix = gnu ? "" : terminated(block, "prefix", archive);
-  const path = terminated(block, "name", archive);
+  const prefix = gnu ? "" : terminated(block, "prefix", archive, decode);
+  const path = terminated(block, "name", archive, decode);
   const type = TYPES[flag];
   if (type === undefined) throw badMember(archive, path, `is of a kind (${JSON.stringify(flag)}) that a package cannot have`);
   return {
@@ -100,28 +109,30 @@ function parseHeader(block: Uint8Array, archive: string): Header {
     path: prefix === "" ? path : `${prefix}/${path}`,
     type,
     mode: number(block, "mode", archive) & 0o7777,
-    uname: terminated(block, "uname", archive),
-    gname: terminated(block, "gname", archive),
+    uname: terminated(block, "uname", archive, decode),
+    gname: terminated(block, "gname", archive, decode),
     sizeBytes,
     mtimeSeconds: number(block, "mtime", archive),
-    ...(type === "symlink" || type === "hardlink" ? { target: terminated(block, "linkname", archive) } : {}),
+    ...(type === "symlink" || type === "hardlink" ? { target: terminated(block, "linkname", archive, decode) } : {}),
   };
 }
 
-function applyExtensions(header: TarMember, extensions: Extensions, archive: string): TarMember {
-  const path = extensions.path ?? header.path;
+function applyExtensions(header: TarMember, extensions: Extensions, archive: string, belowDot: boolean): TarMember {
+  const said = extensions.path ?? header.path;
+  const path = belowDot ? said.replace(/^\.(?:\/+|$)/, "") : said;
   const target = extensions.target ?? header.target;
   const sizeBytes = extensions.sizeBytes ?? header.sizeBytes;
   const links = header.type === "symlink" || header.type === "hardlink";
   const clean = path.replace(/\/+$/, "");
   if (sizeBytes !== 0 && header.type !== "file") throw badMember(archive, clean, `is a ${header.type} with content`);
-  checkPath(clean, archive);
+  if (!belowDot || clean !== "" || header.type !== "directory") checkPath(clean, archive);
   if (links && (target === undefined || target === "" || target.includes("\0")))
     throw badMember(archive, clean, "links to nothing");
-  if (header.type === "hardlink" && target !== undefined) checkPath(target, archive);
+  const below = belowDot && header.type === "hardlink" ? target?.replace(/^\.\/+/, "") : target;
+  if (header.type === "hardlink" && below !== undefined) checkPath(below, archive);
   const { mode, uname, gname, mtimeSeconds, type } = header;
   const member = { path: clean, type, mode, uname, gname, sizeBytes, mtimeSeconds };
-  return links && target !== undefined ? { ...member, target } : member;
+  return links && below !== undefined ? { ...member, target: below } : member;
 }
 
 function checkPath(path: string, archive: string): void {
@@ -132,11 +143,11 @@ function checkPath(path: string, archive: string): void {
   if (path.length > MAXIMUM_PATH_BYTES) throw limit(archive, "the length of a name", MAXIMUM_PATH_BYTES);
 }
 
-function parseExtension(flag: "x" | "g" | "L" | "K", body: Uint8Array, archive: string): Extensions {
-  if (flag === "L") return { path: utf8(untilZero(body), archive) };
-  if (flag === "K") return { target: utf8(untilZero(body), archive) };
+function parseExtension(flag: "x" | "g" | "L" | "K", body: Uint8Array, archive: string, decode: Decode): Extensions {
+  if (flag === "L") return { path: decode(untilZero(body), archive) };
+  if (flag === "K") return { target: decode(untilZero(body), archive) };
   const found: { path?: string; target?: string; sizeBytes?: number } = {};
-  for (const [key, value] of paxRecords(body, archive)) {
+  for (const [key, value] of paxRecords(body, archive, decode)) {
     if (flag === "g" && (key === "path" || key === "linkpath" || key === "size")) {
       throw damaged(archive, `a global header sets ${key} for every member`);
     }
@@ -150,7 +161,7 @@ function parseExtension(flag: "x" | "g" | "L" | "K", body: Uint8Array, archive: 
   return found;
 }
 
-function paxRecords(body: Uint8Array, archive: string): readonly (readonly [string, string])[] {
+function paxRecords(body: Uint8Array, archive: string, decode: Decode): readonly (readonly [string, string])[] {
   const records: (readonly [string, string])[] = [];
   let offset = 0;
   while (offset < body.length) {
@@ -161,7 +172,7 @@ function paxRecords(body: Uint8Array, archive: string): readonly (readonly [stri
     if (length === 0 || end > body.length || end <= space + 1 || body[end - 1] !== 0x0a) {
       throw damaged(archive, "a pax record has a wrong length");
     }
-    const record = utf8(body.subarray(space + 1, end - 1), archive);
+    const record = decode(body.subarray(space + 1, end - 1), archive);
     const equals = record.indexOf("=");
     if (equals < 1) throw damaged(archive, "a pax record has no key");
     records.push([record.slice(0, equals), record.slice(equals + 1)]);
@@ -193,15 +204,21 @@ function latin1(block: Uint8Array, field: FieldName): string {
   return String.fromCharCode(...block.subarray(start, start + length));
 }
 
-function terminated(block: Uint8Array, field: FieldName, archive: string): string {
+function terminated(block: Uint8Array, field: FieldName, archive: string, decode: Decode): string {
   const [start, length] = FIELD[field];
-  return utf8(untilZero(block.subarray(start, start + length)), archive);
+  return decode(untilZero(block.subarray(start, start + length)), archive);
 }
 
 function untilZero(bytes: Uint8Array): Uint8Array {
   const zero = bytes.indexOf(0);
   return zero < 0 ? bytes : bytes.subarray(0, zero);
 }
+
+type Decode = (bytes: Uint8Array, archive: string) => string;
+const DECODE: Readonly<Record<TarNames, Decode>> = {
+  text: utf8,
+  bytes: (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1"),
+};
 
 function utf8(bytes: Uint8Array, archive: string): string {
   try {

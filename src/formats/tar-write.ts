@@ -1,7 +1,13 @@
 /** A deterministic tar writer: a header for each member, whose content the caller puts after it, padded to whole blocks. */
-import { BLOCK, FIELD, type FieldName, headerChecksum, paddingOf, type TarMember, TYPE_FLAG } from "./tar.ts";
+import { BLOCK, FIELD, type FieldName, headerChecksum, paddingOf, type TarMember, type TarNames, TYPE_FLAG } from "./tar.ts";
 
 const encoder = new TextEncoder();
+type Encode = (text: string) => Uint8Array;
+/** `bytes`: each character of a path and a target is one byte, which need not be UTF-8. */
+const ENCODE: Readonly<Record<TarNames, Encode>> = {
+  text: (value) => encoder.encode(value),
+  bytes: (value) => Buffer.from(value, "latin1"),
+};
 const MAXIMUM_OCTAL_12 = 0o77777777777;
 /** Printable ASCII: what every reader takes from a plain header in every locale. */
 const PLAIN = /^[\x20-\x7e]*$/;
@@ -16,7 +22,8 @@ export function tarEnd(): Uint8Array {
  *
  * @throws RangeError for a mode, size or time that no header can say (a bug in the caller)
  */
-export function tarHeader(member: TarMember): Uint8Array {
+export function tarHeader(member: TarMember, names: TarNames = "text"): Uint8Array {
+  const encode = ENCODE[names];
   const path = member.type === "directory" ? `${member.path}/` : member.path;
   const target = member.target ?? "";
   const split = splitPath(path);
@@ -25,9 +32,9 @@ export function tarHeader(member: TarMember): Uint8Array {
   if (!PLAIN.test(target) || target.length > FIELD.linkname[1]) records.push(["linkpath", target]);
   if (member.sizeBytes > MAXIMUM_OCTAL_12) records.push(["size", String(member.sizeBytes)]);
 
-  const header = plainHeader(member, split ?? truncated(path), target);
+  const header = plainHeader(member, split ?? truncated(path), target, encode);
   if (records.length === 0) return header;
-  return concatenate([...paxHeader(member, records), header]);
+  return concatenate([...paxHeader(member, records, encode), header]);
 }
 
 /** A whole archive of small members, in memory. */
@@ -71,57 +78,61 @@ function plainHeader(
   member: TarMember,
   path: { readonly prefix: string; readonly name: string },
   target: string,
+  encode: Encode,
   flag: string = TYPE_FLAG[member.type],
 ): Uint8Array {
   const header = new Uint8Array(BLOCK);
-  text(header, "name", path.name);
-  octal(header, "mode", member.mode, 7);
-  octal(header, "uid", 0, 7);
-  octal(header, "gid", 0, 7);
-  octal(header, "size", Math.min(member.sizeBytes, MAXIMUM_OCTAL_12), 11);
-  octal(header, "mtime", member.mtimeSeconds, 11);
-  text(header, "type", flag);
-  text(header, "linkname", target);
-  text(header, "magic", "ustar\u000000");
-  text(header, "uname", member.uname);
-  text(header, "gname", member.gname);
-  octal(header, "devmajor", 0, 7);
-  octal(header, "devminor", 0, 7);
-  text(header, "prefix", path.prefix);
-  octal(header, "checksum", headerChecksum(header), 6);
+  const text = (field: FieldName, value: string): void => putText(header, field, encode(value));
+  const octal = (field: FieldName, value: number, digits: number): void => putOctal(header, field, value, digits);
+  text("name", path.name);
+  octal("mode", member.mode, 7);
+  octal("uid", 0, 7);
+  octal("gid", 0, 7);
+  octal("size", Math.min(member.sizeBytes, MAXIMUM_OCTAL_12), 11);
+  octal("mtime", member.mtimeSeconds, 11);
+  text("type", flag);
+  text("linkname", target);
+  text("magic", "ustar\u000000");
+  text("uname", member.uname);
+  text("gname", member.gname);
+  octal("devmajor", 0, 7);
+  octal("devminor", 0, 7);
+  text("prefix", path.prefix);
+  octal("checksum", headerChecksum(header), 6);
   header[FIELD.checksum[0] + 7] = 0x20;
   return header;
 }
 
-function paxHeader(member: TarMember, records: readonly (readonly [string, string])[]): readonly Uint8Array[] {
+function paxHeader(member: TarMember, records: readonly (readonly [string, string])[], encode: Encode): readonly Uint8Array[] {
   // Without this record libarchive would convert names from UTF-8 to the locale of whoever unpacks.
-  const body = concatenate([["hdrcharset", "BINARY"] as const, ...records].map(([key, value]) => paxRecord(key, value)));
+  const body = concatenate([["hdrcharset", "BINARY"] as const, ...records].map(([key, value]) => paxRecord(key, encode(value))));
   const name = truncated(member.path).name.slice(0, 60);
   const header = plainHeader(
     { ...member, type: "file", mode: 0o644, sizeBytes: body.length },
     { prefix: "", name: `PaxHeader/${PLAIN.test(name) ? name : "name"}` },
     "",
+    encode,
     "x",
   );
   return [header, body, new Uint8Array(paddingOf(body.length))];
 }
 
 /** `<length> <key>=<value>\n`, where the length counts its own digits. */
-function paxRecord(key: string, value: string): Uint8Array {
-  const body = encoder.encode(` ${key}=${value}\n`);
+function paxRecord(key: string, value: Uint8Array): Uint8Array {
+  const body = concatenate([encoder.encode(` ${key}=`), value, encoder.encode("\n")]);
   let length = body.length + 1;
   while (String(length).length + body.length !== length) length = String(length).length + body.length;
   return concatenate([encoder.encode(String(length)), body]);
 }
 
-function text(header: Uint8Array, field: FieldName, value: string): void {
+function putText(header: Uint8Array, field: FieldName, value: Uint8Array): void {
   const [start, length] = FIELD[field];
-  header.set(encoder.encode(value).subarray(0, length), start);
+  header.set(value.subarray(0, length), start);
 }
 
-function octal(header: Uint8Array, field: FieldName, value: number, digits: number): void {
+function putOctal(header: Uint8Array, field: FieldName, value: number, digits: number): void {
   const written = value.toString(8).padStart(digits, "0");
   if (!Number.isSafeInteger(value) || value < 0 || written.length > digits)
     throw new RangeError(`${field} ${value} does not fit`);
-  text(header, field, written);
+  putText(header, field, encoder.encode(written));
 }

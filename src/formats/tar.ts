@@ -33,6 +33,12 @@ export type TarType = "file" | "directory" | "symlink" | "hardlink";
 
 export const TYPE_FLAG: Readonly<Record<TarType, string>> = { file: "0", hardlink: "1", symlink: "2", directory: "5" };
 
+/**
+ * What a character of a path or a target is: of text, which is UTF-8 in the archive, or one byte ("latin1"), for names that need not be
+ * text.
+ */
+export type TarNames = "text" | "bytes";
+
 export interface TarMember {
   /** As it will stand in the archive, with or without a leading slash; no trailing one. */
   readonly path: string;
