@@ -3,7 +3,9 @@ import { afterAll, describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connectByShortName } from "./connect.ts";
 import { localHost } from "./index.ts";
+import { unlistedPort } from "./libc.ts";
 
 const host = localHost();
 const directory = fs.mkdtempSync(join(tmpdir(), "garth-connect-"));
@@ -59,6 +61,24 @@ describe("connections", () => {
     server.stop(true);
   });
 
+  test("where the runtime has no way of its own, a long path is reached by a short name, which goes at once", async () => {
+    const long = join(directory, "e".repeat(120));
+    fs.mkdirSync(long);
+    const server = Bun.listen({
+      unix: join(long, "socket"),
+      socket: { data: () => undefined, open: (socket) => void socket.end("hello") },
+    });
+    const links = () =>
+      fs.readdirSync("/tmp").filter((name) => name.startsWith("garth-") && fs.existsSync(`/tmp/${name}/d/socket`));
+    let text = "";
+    const connection = await connectByShortName(join(long, "socket"), (chunk) => (text += Buffer.from(chunk).toString()));
+    expect(links()).toEqual([]);
+    await connection.closed;
+    expect(text).toBe("hello");
+    server.stop(true);
+    expect(await errnoOf(connectByShortName(join(long, "none"), () => undefined))).toBe("ENOENT");
+  });
+
   test("the other side's end is told after its last data, by TCP too", async () => {
     const server = Bun.listen({
       hostname: "127.0.0.1",
@@ -86,6 +106,18 @@ describe("connections", () => {
     const others = Array.from({ length: 20 }, () => host.freePort());
     expect(others).not.toContain(port);
     server.stop(true);
+  });
+
+  test("where the kernel cannot be asked for a port, one that netstat does not list will do", () => {
+    const freebsd = `Active Internet connections (including servers)
+Proto Recv-Q Send-Q Local Address          Foreign Address        (state)
+tcp4       0      0 127.0.0.1.49157        127.0.0.1.22           ESTABLISHED
+tcp6       0      0 *.49158                *.*                    LISTEN
+`;
+    expect(unlistedPort(freebsd, 5)).toBe(49159);
+    expect(unlistedPort(freebsd, 16384 + 4)).toBe(49156);
+    expect(unlistedPort("tcp        0      0 127.0.0.1:49152         0.0.0.0:*               LISTEN\n", 0)).toBe(49153);
+    expect(unlistedPort("", 5)).toBe(0);
   });
 });
 

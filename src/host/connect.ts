@@ -2,6 +2,7 @@
  * Connections that this process opens: to a Unix socket, to a TCP port. The runtime hands data on as it comes and takes as much
  * as the kernel takes; the rest waits here in order.
  */
+import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import type { Connection, OnData } from "./types.ts";
 
 async function open(
@@ -49,8 +50,28 @@ async function open(
   };
 }
 
+/** sun_path of FreeBSD, without the zero at its end: unix(4). On Linux the runtime finds a way of its own. */
+const SOCKET_PATH_MAX_BYTES = 103;
+
 export function connectUnix(socketPath: string, onData: OnData): Promise<Connection> {
+  const isLong = process.platform !== "linux" && Buffer.byteLength(socketPath) > SOCKET_PATH_MAX_BYTES;
+  return isLong ? connectByShortName(socketPath, onData) : connectByName(socketPath, onData);
+}
+
+function connectByName(socketPath: string, onData: OnData): Promise<Connection> {
   return open((socket) => Bun.connect({ unix: socketPath, socket }), onData);
+}
+
+/** By way of a link to its directory, which is there as long as connecting takes. */
+export async function connectByShortName(socketPath: string, onData: OnData): Promise<Connection> {
+  const cut = socketPath.lastIndexOf("/") + 1;
+  const directory = mkdtempSync("/tmp/garth-");
+  try {
+    symlinkSync(cut === 0 ? process.cwd() : socketPath.slice(0, cut), `${directory}/d`);
+    return await connectByName(`${directory}/d/${socketPath.slice(cut)}`, onData);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 }
 
 export function connectTcp(address: string, port: number, onData: OnData): Promise<Connection> {

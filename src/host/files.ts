@@ -141,8 +141,10 @@ export const localFiles: Files = {
   },
   syncFileSystem: (path) => syncFileSystemOf(native(path)),
   space: (path) => {
-    const info = fs.statfsSync(native(path));
-    return { freeBytes: info.bavail * info.bsize, totalBytes: info.blocks * info.bsize };
+    const { bavail, blocks, bsize } = fs.statfsSync(native(path));
+    // FreeBSD counts below zero when only the reserve of root is left; read as unsigned that is a huge number.
+    const free = bavail < 0 || bavail > blocks ? 0 : bavail;
+    return { freeBytes: free * bsize, totalBytes: blocks * bsize };
   },
   exists: (path) => fs.existsSync(native(path)),
   realPath: (path) => fs.realpathSync(path),

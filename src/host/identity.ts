@@ -6,6 +6,7 @@
  */
 import { readFileSync } from "node:fs";
 import { isErrno } from "./errno.ts";
+import { bootOfFreebsd, isSameStart, startOfFreebsd } from "./identity-freebsd.ts";
 
 function linuxStartTime(pid: number): string | undefined {
   try {
@@ -18,20 +19,22 @@ function linuxStartTime(pid: number): string | undefined {
   }
 }
 
-function askSystem(argv: string[]): string | undefined {
+/** undefined: it failed. The environment is clean, so that no TZ or LANG of the caller has a say in how times are printed. */
+function askSystem(argv: string[]): Buffer | undefined {
   const done = Bun.spawnSync(argv, {
     stdin: "ignore",
     stdout: "pipe",
     stderr: "ignore",
-    env: { LC_ALL: "C", PATH: "/bin:/sbin:/usr/bin:/usr/sbin" },
+    env: { LC_ALL: "C", PATH: "/bin:/sbin:/usr/bin:/usr/sbin", TZ: "UTC" },
   });
-  const text = done.stdout.toString().trim().replaceAll(/\s+/g, "_");
-  return done.exitCode === 0 && text !== "" ? text : undefined;
+  return done.exitCode === 0 ? done.stdout : undefined;
 }
 
 function startTime(pid: number): string | undefined {
   if (process.platform === "linux") return linuxStartTime(pid);
-  return askSystem(["ps", "-o", "lstart=", "-p", String(pid)]);
+  const listed = askSystem(["ps", "-o", "state=", "-o", "lstart=", "-p", String(pid)]);
+  if (listed === undefined) return undefined;
+  return startOfFreebsd(listed.toString(), askSystem(["sysctl", "-n", "kern.boottime"])?.toString() ?? "");
 }
 
 let boot: string | undefined;
@@ -40,13 +43,13 @@ function bootIdentity(): string {
   boot ??=
     process.platform === "linux"
       ? readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()
-      : (askSystem(["sysctl", "-n", "kern.boottime"]) ?? "unknown-boot").replaceAll(":", "_");
+      : bootOfFreebsd(askSystem(["sysctl", "-b", "kern.boot_id"]));
   return boot;
 }
 
 export function identityOf(pid: number): string | undefined {
   const started = startTime(pid);
-  return started === undefined ? undefined : `${bootIdentity()}:${pid}:${started.replaceAll(":", "_")}`;
+  return started === undefined ? undefined : `${bootIdentity()}:${pid}:${started}`;
 }
 
 export function identityOfThisProcess(): string {
@@ -54,10 +57,12 @@ export function identityOfThisProcess(): string {
 }
 
 export function isAlive(identity: string): boolean {
-  const [bootId, pidText, started] = identity.split(":");
+  const [bootId, pidText, started = ""] = identity.split(":");
   const pid = Number(pidText);
   if (bootId !== bootIdentity() || !Number.isInteger(pid) || pid <= 0) return false;
-  return startTime(pid)?.replaceAll(":", "_") === started;
+  const now = startTime(pid);
+  if (now === undefined) return false;
+  return process.platform === "linux" ? now === started : isSameStart(now, started);
 }
 
 /** Between the look and the signal a process may end and its number be given away: the kernel gives numbers out in turn, so not at once. */

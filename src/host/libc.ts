@@ -7,10 +7,11 @@
 import { dlopen, ptr } from "bun:ffi";
 import * as fs from "node:fs";
 
-/** Names of the C library, by system: glibc, musl, FreeBSD. The first that opens is the one. */
-const LIBRARIES = ["libc.so.6", `libc.musl-${process.arch === "x64" ? "x86_64" : "aarch64"}.so.1`, "libc.so.7"];
+/** Names of the C library: glibc and musl, or FreeBSD's. The first that opens is the one. */
+const LIBRARIES =
+  process.platform === "linux" ? ["libc.so.6", `libc.musl-${process.arch === "x64" ? "x86_64" : "aarch64"}.so.1`] : ["libc.so.7"];
 
-/** undefined where no library of that name has the call: there is a slower way for each, which is as safe. */
+/** undefined where no library of that name has the call, or none can be opened: there is a slower way for each, which is as safe. */
 function fromLibc<Call>(open: (library: string) => Call): Call | undefined {
   for (const library of LIBRARIES) {
     try {
@@ -48,7 +49,8 @@ export function syncFileSystemOf(path: string | Buffer): void {
 
 function syncTree(path: string | Buffer): void {
   const stat = fs.lstatSync(path);
-  if (stat.isSymbolicLink()) return;
+  // The rest has no content of its own, and opening a fifo would wait for somebody.
+  if (!stat.isFile() && !stat.isDirectory()) return;
   if (stat.isDirectory()) {
     const prefix = Buffer.concat([Buffer.from(path), Buffer.from("/")]);
     for (const entry of fs.readdirSync(path, { encoding: "buffer" })) syncTree(Buffer.concat([prefix, entry]));
@@ -102,9 +104,15 @@ function anyLoopbackPort(): Uint8Array {
   return address;
 }
 
-/** The kernel's choice; it is given back at once. @throws Error where there is none */
+/** The kernel's choice, which is given back at once; where libc cannot be asked, one that nobody has. @throws Error where there is none */
 export function freePort(): number {
-  const port = fromLibc((library) => {
+  const port = boundPort() ?? unlistedPort(listedPorts(), Math.floor(performance.now() * 1000) + process.pid);
+  if (port === 0) throw new Error("the kernel gave no free port of 127.0.0.1");
+  return port;
+}
+
+function boundPort(): number | undefined {
+  return fromLibc((library) => {
     const { symbols } = dlopen(library, {
       socket: { args: ["int", "int", "int"], returns: "int" },
       bind: { args: ["int", "ptr", "u32"], returns: "int" },
@@ -122,8 +130,31 @@ export function freePort(): number {
       fs.closeSync(descriptor);
     }
   });
-  if (port === undefined || port === 0) throw new Error("the kernel gave no free port of 127.0.0.1");
-  return port;
+}
+
+/** RFC 6335: nobody's in particular. */
+const EPHEMERAL_PORTS = { first: 49152, count: 16384 };
+
+function listedPorts(): string {
+  const { exitCode, stdout } = Bun.spawnSync(["netstat", "-an"], {
+    stdin: "ignore",
+    stderr: "ignore",
+    env: { LC_ALL: "C", PATH: "/usr/bin:/bin" },
+  });
+  return exitCode === 0 ? stdout.toString() : "";
+}
+
+/** The first from `start` on that what netstat(1) printed does not have. 0: it has all, or nothing was printed. */
+export function unlistedPort(netstat: string, start: number): number {
+  if (netstat === "") return 0;
+  // "127.0.0.1:22" on Linux, "127.0.0.1.22" on FreeBSD.
+  const taken = new Set([...netstat.matchAll(/[.:](\d+)(?=\s)/g)].map(([, port]) => Number(port)));
+  const { first, count } = EPHEMERAL_PORTS;
+  for (let step = 0; step < count; step += 1) {
+    const port = first + ((start + step) % count);
+    if (!taken.has(port)) return port;
+  }
+  return 0;
 }
 
 type CopyFileRange = (from: number, fromAt: BigInt64Array, to: number, toAt: BigInt64Array, sizeBytes: number) => number;

@@ -79,11 +79,13 @@ function start<Output extends "pipe" | "inherit" | number>(
   });
 }
 
+/** signal(7) of Linux and signal(3) of FreeBSD: those with the same number, and those with a number of their own. */
 const SIGNAL_NAMES: Readonly<Record<number, string>> = {
   1: "SIGHUP",
   2: "SIGINT",
   3: "SIGQUIT",
   4: "SIGILL",
+  5: "SIGTRAP",
   6: "SIGABRT",
   8: "SIGFPE",
   9: "SIGKILL",
@@ -91,6 +93,11 @@ const SIGNAL_NAMES: Readonly<Record<number, string>> = {
   13: "SIGPIPE",
   14: "SIGALRM",
   15: "SIGTERM",
+  24: "SIGXCPU",
+  25: "SIGXFSZ",
+  ...(process.platform === "linux"
+    ? { 7: "SIGBUS", 10: "SIGUSR1", 12: "SIGUSR2", 31: "SIGSYS" }
+    : { 10: "SIGBUS", 12: "SIGSYS", 30: "SIGUSR1", 31: "SIGUSR2" }),
 };
 
 function signalName(signal: number | string): string {
@@ -188,7 +195,7 @@ function onPipe(command: Command, input: Input, { pipe: owner, session }: SpawnO
   if (pipe === undefined) return onSockets(command, input, onExit, session);
   const { readEnd, writeEnd } = pipe;
   try {
-    if (owner !== undefined && owner !== "own") fchownSync(writeEnd, owner.uid, owner.gid);
+    if (owner !== undefined && owner !== "own") giveTo(writeEnd, owner);
     const child = start(command, input, writeEnd, onExit, session);
     return { child: started(child), output: [["stdout", untilEnd(readEnd)]] };
   } catch (error) {
@@ -197,6 +204,14 @@ function onPipe(command: Command, input: Input, { pipe: owner, session }: SpawnO
   } finally {
     closeSync(writeEnd);
   }
+}
+
+/**
+ * Linux looks at who owns a pipe when /dev/stdout is opened by name. On FreeBSD that name stands for the open descriptor itself (fd(4)),
+ * nobody is asked, and a pipe cannot be given away (EINVAL).
+ */
+function giveTo(pipeEnd: number, owner: { readonly uid: number; readonly gid: number }): void {
+  if (process.platform === "linux") fchownSync(pipeEnd, owner.uid, owner.gid);
 }
 
 async function* untilEnd(descriptor: number): AsyncGenerator<Uint8Array> {

@@ -194,7 +194,7 @@ export interface Host {
   /** With this process's own input, output and errors: for programs that somebody sits before. @throws Problem E_TOOL_MISSING (exit 3) */
   attach(command: Command): Promise<Exit>;
   hashBeside(): BesideHasher;
-  /** To a Unix socket, also one whose path is longer than sun_path (104 bytes or more) on Linux. @throws Error with an errno name in `code` */
+  /** To a Unix socket, also one whose path is longer than sun_path (104 bytes or more). @throws Error with an errno name in `code` */
   connect(socketPath: string, onData: OnData): Promise<Connection>;
   /** To a numeric address. @throws Error with an errno name in `code` */
   connectTcp(address: string, port: number, onData: OnData): Promise<Connection>;
