@@ -26,19 +26,27 @@ export interface BubblewrapFacts {
 export const ID_MAP = "1 1 65533\n65534 0 1\n65535 65535 4294901760\n";
 
 /** Descriptors that the script is given. */
-const STATUS_DESCRIPTOR = 3;
-const NAMESPACE_DESCRIPTOR = 4;
-const FIRST_ETC_DESCRIPTOR = 5;
+export const STATUS_DESCRIPTOR = 3;
+export const NAMESPACE_DESCRIPTOR = 4;
+export const FIRST_ETC_DESCRIPTOR = 5;
 
 export const SCRIPT_NAME = "bwrap.sh";
 
+/** The home directory as passwd(5) can say it, and a here-document. */
+function homeOf(plan: SandboxPlan): string {
+  const home = plan.env["HOME"] ?? "/";
+  return /^\/[A-Za-z0-9/._+@ -]*$/.test(home) ? home : "/";
+}
+
 /** A minimal account database and resolver set-up: the build user by the name "garth", root and nobody. */
-export function etcFiles(plan: SandboxPlan): Readonly<Record<string, string>> {
-  const { uid, gid } = plan.identity;
+export function etcFiles(
+  plan: SandboxPlan,
+  { uid, gid }: { readonly uid: number | string; readonly gid: number | string } = plan.identity,
+): Readonly<Record<string, string>> {
   return {
     passwd: [
       "root:x:0:0:root:/root:/bin/sh",
-      `garth:x:${uid}:${gid}:build user:${plan.env["HOME"] ?? "/"}:/bin/sh`,
+      `garth:x:${uid}:${gid}:build user:${homeOf(plan)}:/bin/sh`,
       "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin",
       "",
     ].join("\n"),
@@ -49,19 +57,13 @@ export function etcFiles(plan: SandboxPlan): Readonly<Record<string, string>> {
 }
 
 /** RLIMIT_FSIZE in the 512-byte blocks of POSIX `ulimit -f`. */
-function fileSizeBlocks(bytes: number): number {
+export function fileSizeBlocks(bytes: number): number {
   return Math.ceil(bytes / 512);
 }
 
-/** The arguments of bwrap, one option with its operands in each line. */
-export function bubblewrapOptions(plan: SandboxPlan, facts: BubblewrapFacts): readonly (readonly string[])[] {
-  const { identity } = plan;
+/** In which namespaces, under which name and with which variables. */
+export function isolationOptions(plan: SandboxPlan): readonly (readonly string[])[] {
   return [
-    identity.kind === "drop"
-      ? // The second option has bwrap close the descriptor before the builder starts.
-        ["--userns", String(NAMESPACE_DESCRIPTOR), "--sync-fd", String(NAMESPACE_DESCRIPTOR)]
-      : ["--unshare-user", "--disable-userns"],
-    ["--uid", String(identity.uid), "--gid", String(identity.gid)],
     ["--cap-drop", "ALL"],
     ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"],
     ...(plan.network === "none" ? [["--unshare-net"]] : []),
@@ -71,18 +73,27 @@ export function bubblewrapOptions(plan: SandboxPlan, facts: BubblewrapFacts): re
     ...Object.entries(plan.env)
       .toSorted(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, value]) => ["--setenv", name, value]),
-    // Named, because what bwrap makes on the way to a mount is closed to all but its owner.
-    ...["/etc", "/frx", STORE_DIRECTORY]
-      .filter((directory) => !facts.root.some(({ target }) => target === directory))
-      .map((directory) => ["--dir", directory]),
-    ...facts.root.map((entry) =>
-      entry.kind === "symlink" ? ["--symlink", entry.to, entry.target] : ["--ro-bind", entry.source, entry.target],
-    ),
-    ...facts.etc.map(({ name, over }, index) => [
-      ...(over ? ["--ro-bind-data"] : ["--perms", "0444", "--file"]),
-      String(FIRST_ETC_DESCRIPTOR + index),
-      `/etc/${name}`,
-    ]),
+  ];
+}
+
+/** Whose user namespace. */
+export function namespaceOption(plan: SandboxPlan): readonly string[] {
+  return plan.identity.kind === "user-namespace"
+    ? ["--unshare-user", "--disable-userns"]
+    : // The second option has bwrap close the descriptor before the builder starts.
+      ["--userns", String(NAMESPACE_DESCRIPTOR), "--sync-fd", String(NAMESPACE_DESCRIPTOR)];
+}
+
+/** Named, because what bwrap makes on the way to a mount is closed to all but its owner. */
+export function directoryOptions(rootTargets: readonly string[]): readonly (readonly string[])[] {
+  return ["/etc", "/frx", STORE_DIRECTORY]
+    .filter((directory) => !rootTargets.includes(directory))
+    .map((directory) => ["--dir", directory]);
+}
+
+/** What comes over the root: the kernel's own places, the plan's mounts; then nothing more. */
+export function placeOptions(plan: SandboxPlan): readonly (readonly string[])[] {
+  return [
     ["--proc", "/proc"],
     ["--dev", "/dev"],
     ["--perms", "1777", "--size", String(plan.limits.memoryBytes), "--tmpfs", "/dev/shm"],
@@ -90,6 +101,27 @@ export function bubblewrapOptions(plan: SandboxPlan, facts: BubblewrapFacts): re
     ...plan.mounts.map((mount) => [mount.kind === "writable" ? "--bind" : "--ro-bind", mount.source, mount.target]),
     ["--remount-ro", "/"],
     ["--chdir", plan.cwd],
+  ];
+}
+
+/** One file of /etc, read from a descriptor of its own. */
+export function etcOption({ name, over }: BubblewrapFacts["etc"][number], descriptor: number): readonly string[] {
+  return [...(over ? ["--ro-bind-data"] : ["--perms", "0444", "--file"]), String(descriptor), `/etc/${name}`];
+}
+
+/** The arguments of bwrap, one option with its operands in each line. */
+export function bubblewrapOptions(plan: SandboxPlan, facts: BubblewrapFacts): readonly (readonly string[])[] {
+  const { identity } = plan;
+  return [
+    namespaceOption(plan),
+    ["--uid", String(identity.uid), "--gid", String(identity.gid)],
+    ...isolationOptions(plan),
+    ...directoryOptions(facts.root.map(({ target }) => target)),
+    ...facts.root.map((entry) =>
+      entry.kind === "symlink" ? ["--symlink", entry.to, entry.target] : ["--ro-bind", entry.source, entry.target],
+    ),
+    ...facts.etc.map((file, index) => etcOption(file, FIRST_ETC_DESCRIPTOR + index)),
+    ...placeOptions(plan),
   ];
 }
 
