@@ -246,7 +246,18 @@ describe("options for a system", () => {
     });
     expect(onlyStep(declared, "x86_64-freebsd").recipe.buildRoot).toEqual({
       kind: "host",
-      paths: ["/bin", "/lib", "/libexec", "/usr/bin", "/usr/include", "/usr/lib", "/usr/libdata", "/usr/libexec"],
+      paths: [
+        "/bin",
+        "/lib",
+        "/libexec",
+        "/usr/bin",
+        "/usr/include",
+        "/usr/lib",
+        "/usr/libdata",
+        "/usr/libexec",
+        "/usr/share/locale/C.UTF-8",
+        "/usr/share/mk",
+      ],
     });
   });
 });

@@ -60,12 +60,29 @@ export const buildRootValue: Check = (value) => {
   if (kind !== "debian-world" && kind !== "host-view") throw new Fault("debianWorld(...) or hostView(...)", value);
 };
 
+/**
+ * The base system's compiler, make and tools; why each is here, and what is not: notes/0026-freebsd-host-view.md. What a host does not
+ * have (a compiler is a set of its own) is left out there.
+ */
+const FREEBSD_PATHS = [
+  "/bin",
+  "/lib",
+  "/libexec",
+  "/usr/bin",
+  "/usr/include",
+  "/usr/lib",
+  "/usr/libdata",
+  "/usr/libexec",
+  "/usr/share/locale/C.UTF-8",
+  "/usr/share/mk",
+];
+
 /** The directories of the system's own compiler and tools. FreeBSD: those of the base system. Linux: of a merged /usr. */
 const HOST_PATHS: Readonly<Record<System, readonly string[]>> = {
   "x86_64-linux": ["/bin", "/etc/alternatives", "/lib", "/lib64", "/usr"],
   "aarch64-linux": ["/bin", "/etc/alternatives", "/lib", "/usr"],
-  "x86_64-freebsd": ["/bin", "/lib", "/libexec", "/usr/bin", "/usr/include", "/usr/lib", "/usr/libdata", "/usr/libexec"],
-  "aarch64-freebsd": ["/bin", "/lib", "/libexec", "/usr/bin", "/usr/include", "/usr/lib", "/usr/libdata", "/usr/libexec"],
+  "x86_64-freebsd": FREEBSD_PATHS,
+  "aarch64-freebsd": FREEBSD_PATHS,
 };
 
 /** Enough for every build system but cargo. */
