@@ -52,7 +52,7 @@ function totals(file) {
 
 /** Every file of tests that has to be in the report. */
 function testFiles() {
-  return ["src", "examples"].flatMap((directory) =>
+  return ["src", "suite", "examples"].flatMap((directory) =>
     readdirSync(join(home, directory), { recursive: true })
       .filter((file) => file.endsWith(".test.ts") && !(fast && file.endsWith(".slow.test.ts")))
       .map((file) => `${directory}/${file}`),
@@ -75,6 +75,7 @@ function tests() {
     `--reporter-outfile=${report}`,
     ...less,
     "src",
+    "suite",
     "examples",
   ]);
   const found = totals(report);

@@ -1,0 +1,7 @@
+/** All cases, in their order: what is larger comes behind what it stands on. */
+import type { Case } from "./case.ts";
+import { baseCases } from "./cases/base.ts";
+import { jailCases } from "./cases/jails.ts";
+import { shellCases } from "./cases/shell.ts";
+
+export const allCases: readonly Case[] = [...shellCases, ...baseCases, ...jailCases];
