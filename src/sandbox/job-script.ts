@@ -1,0 +1,402 @@
+/**
+ * What a sandbox as a script is made of on either system (job.ts says how it is spoken to): whose it is, the build user, the leash, the
+ * watch over time and over what is written, and the order in which all of it is undone. Pure.
+ *
+ *     claim ──► user ──► set_up ──► builder + leash + watch ──► all three ended ──► take_down ──► user let go ──► hold
+ *       └─ whatever fails, and HUP, INT, TERM, a reader that is gone: from there to `finish`, which undoes what there is
+ *
+ * A process that waits in the background has nothing of the session's but what it is for, so that no pipe of a session stays open for it.
+ * Every fork costs 5 to 10 ms on a host that is emulated: what the shell can do itself, it does.
+ */
+import { operatingSystemOf, type System } from "../base/index.ts";
+import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
+import type { SandboxPlan } from "./types.ts";
+
+export const JOB_SCRIPT_NAME = "run.sh";
+/** In a scratch directory: "PID START" of the script that owns it. */
+export const OWNER_FILE = "owner";
+/** In a scratch directory that somebody wants to look at: nobody removes it. */
+export const KEPT_FILE = "kept";
+
+/**
+ * Functions of the shell. `began PID` sets $began to the time at which that process began, and fails when there is none. `alive TEXT`
+ * says whether "PID START" is still the same living process. `own_identity` sets $owner to that text for this shell; a script that it
+ * replaced by exec(2) may have said it already, in GARTH_OWNER.
+ */
+export function processFunctions(system: System): string {
+  return `${operatingSystemOf(system) === "freebsd" ? FREEBSD_PROCESSES : LINUX_PROCESSES}
+own_identity() {
+  owner=\${GARTH_OWNER-}
+  if [ "\${owner%% *}" != "$$" ]; then
+    began "$$"
+    owner="$$ $began"
+  fi
+}
+`;
+}
+
+const LINUX_PROCESSES = `# In ticks since the boot: what ps(1) prints is computed anew each time, and jitters.
+began() {
+  began=
+  { read -r began <"/proc/$1/stat"; } 2>/dev/null || :
+  # Field 2 is a name in parentheses, which may hold blanks and more of them.
+  # shellcheck disable=SC2086 # Into its fields.
+  set -- \${began##*) }
+  began=
+  case \${1-Z} in Z | X) return 1 ;; esac
+  began=\${20-}
+  [ -n "$began" ]
+}
+
+alive() {
+  case \${1%% *} in '' | *[!0-9]*) return 1 ;; esac
+  began "\${1%% *}" && [ "$began" = "\${1#* }" ]
+}
+`;
+
+const FREEBSD_PROCESSES = `# In seconds since the first process began: what ps(1) prints moves when somebody sets the clock, but for both alike.
+began() {
+  began='' first=0
+  # shellcheck disable=SC2046 # Into its fields.
+  set -- "$1" $(TZ=UTC ps -o pid= -o state= -o lstart= -p "1,$1" 2>/dev/null)
+  pid=$1
+  shift
+  # PID STATE Sun Nov 29 14:27:51 2026
+  while [ $# -ge 7 ]; do
+    case $2 in
+    Z*) ;;
+    *)
+      seconds_of "$4" "$5" "$6" "$7"
+      [ "$1" != 1 ] || first=$seconds
+      [ "$1" != "$pid" ] || began=$seconds
+      ;;
+    esac
+    shift 7
+  done
+  [ -n "$began" ] || return 1
+  began=$((began - first))
+}
+
+# Since some day long ago. The year begins in March, so that a day too many is at its end.
+seconds_of() {
+  case $1 in
+  Jan) month=13 ;; Feb) month=14 ;; Mar) month=3 ;; Apr) month=4 ;; May) month=5 ;; Jun) month=6 ;;
+  Jul) month=7 ;; Aug) month=8 ;; Sep) month=9 ;; Oct) month=10 ;; Nov) month=11 ;; *) month=12 ;;
+  esac
+  year=$4
+  [ "$month" -le 12 ] || year=$((year - 1))
+  days=$((365 * year + year / 4 - year / 100 + year / 400 + (153 * month - 457) / 5 + $2))
+  hour=\${3%%:*} second=\${3##*:} minute=\${3#*:}
+  minute=\${minute%:*}
+  seconds=$((days * 86400 + \${hour#0} * 3600 + \${minute#0} * 60 + \${second#0}))
+}
+
+# Two times that are cut to whole seconds may be one further apart, or nearer.
+alive() {
+  case \${1%% *} in '' | *[!0-9]*) return 1 ;; esac
+  case \${1#* } in '' | *[!0-9-]*) return 1 ;; esac
+  began "\${1%% *}" || return 1
+  apart=$((began - \${1#* }))
+  [ "$apart" -ge -1 ] && [ "$apart" -le 1 ]
+}
+`;
+
+/** What the two systems do each in their own way. */
+export interface JobParts {
+  /** "a thin jail for one build" */
+  readonly what: string;
+  /** Assignments; $scratch is set before them, and is the real path of the directory. */
+  readonly variables: string;
+  /**
+   * Functions, with $scratch, $uid and $gid set:
+   *
+   *     left_over    whether a dead run has left anything here; true at little cost
+   *     set_up       makes the sandbox and says \`created\`; when it fails, \`take_down\` follows
+   *     builder      becomes the builder by exec: called in a process of its own, its input empty, its output in place
+   *     inner_shell  the same with an interactive shell on this terminal
+   *     take_down    undoes what \`set_up\` made, whole or in part, with everything that runs in it; also after another run; fails when
+   *                  something is left, without a word of its own
+   */
+  readonly functions: string;
+}
+
+/** How often a builder is looked at, and how long one that is told to end may take. */
+const LOOK_EVERY_SECONDS = 3;
+const GRACE_SECONDS = 5;
+
+/**
+ * Numbers of build users on one host: a symlink for each that is taken, made whole or not at all. One that a dead script left is passed over
+ * here; only the sweep removes it, under its lock.
+ */
+function userFunctions({ identity }: SandboxPlan): string {
+  if (identity.kind !== "choose") {
+    return `take_user() {
+  uid=${identity.uid}
+  gid=${identity.gid}
+  event user "$uid" "$gid"
+}
+
+let_user_go() {
+  :
+}`;
+  }
+  return `taken=${shellQuote(identity.taken)}
+
+# The number that this scratch had before, so that a kept sandbox is entered as who left it; else the lowest that nobody has.
+take_user() {
+  [ -d "$taken" ] || mkdir -p "$taken"
+  if [ -f "$scratch/user" ] && read -r uid <"$scratch/user" && link_user; then return 0; fi
+  uid=${identity.uid}
+  while [ "$uid" -lt ${identity.uid + identity.count} ]; do
+    refusal=
+    if link_user; then return 0; fi
+    if [ -n "$refusal" ]; then
+      printf '%s\\n' "$refusal" >&2
+      return 1
+    fi
+    uid=$((uid + 1))
+  done
+  echo 'every build user from ${identity.uid} to ${identity.uid + identity.count - 1} is taken' >&2
+  return 1
+}
+
+# Fails where the number is taken, and with $refusal where no link can be made at all.
+link_user() {
+  [ ! -L "$taken/$uid" ] && [ ! -e "$taken/$uid" ] || return 1
+  if ! refusal=$(ln -sn "$owner" "$taken/$uid" 2>&1); then
+    case $refusal in *exists*) refusal= ;; esac
+    return 1
+  fi
+  user_link=$taken/$uid
+  gid=$uid
+  echo "$uid" >"$scratch/user"
+  event user "$uid" "$gid"
+}
+
+let_user_go() {
+  [ -n "$user_link" ] || return 0
+  rm -f "$user_link"
+  user_link=
+}`;
+}
+
+/** Directories whose content counts as written by the builder. */
+const written = ({ mounts }: SandboxPlan): readonly string[] =>
+  mounts.filter(({ kind }) => kind === "writable").map(({ source }) => source);
+
+/** In the background, with the numbers of the plan. */
+function watchFunctions(plan: SandboxPlan): string {
+  const { limits } = plan;
+  const seconds = Math.ceil(limits.wallClockMs / 1000);
+  const first = Math.min(LOOK_EVERY_SECONDS, seconds);
+  return `# The leash. Whoever started this script holds its other end.
+hold_leash() {
+  while read -r _; do :; done
+  kill -TERM "$$"
+}
+
+# Looks at the clock and at what was written. A limit that was reached is named in a file, which is read when the builder has ended.
+watch_limits() {
+  set +e
+  nap=
+  trap 'kill -KILL "$nap"; exit 0' TERM
+  since=$(date +%s)
+  pause=${first}
+  while :; do
+    doze sleep "$pause"
+    # A script that was killed: no builder is watched for nobody.
+    if ! kill -0 "$$"; then
+      kill "$leash"
+      exit 0
+    fi
+    looked=$(date +%s)
+    [ $((looked - since)) -lt ${seconds} ] || end_builder 'wallClockMs ${limits.wallClockMs}'
+    doze du -sk \\
+      ${written(plan).map(shellQuote).join(" \\\n      ")} >"$scratch/written"
+    total=0
+    while read -r kib _; do total=$((total + kib)); done <"$scratch/written"
+    [ "$total" -lt ${Math.ceil(limits.outputBytes / 1024)} ] || end_builder 'outputBytes ${limits.outputBytes}'
+    # Walking takes a tenth of the time, at most.
+    now=$(date +%s)
+    pause=$((${LOOK_EVERY_SECONDS} + 9 * (now - looked)))
+    left=$((${seconds} - (now - since)))
+    [ "$pause" -le "$left" ] || pause=$left
+    [ "$pause" -gt 0 ] || pause=1
+  done
+}
+
+# What takes its time is waited for in such a way that a signal ends it at once.
+doze() {
+  "$@" &
+  nap=$!
+  wait "$nap"
+}
+
+end_builder() {
+  echo "$1" >"$scratch/limit"
+  kill -TERM "$builder"
+  doze sleep ${GRACE_SECONDS}
+  kill -KILL "$builder"
+  exit 0
+}`;
+}
+
+/** What another number left is given to this one. Links are changed themselves: their targets are the host's. */
+function enterLines(plan: SandboxPlan): string {
+  return plan.identity.kind === "choose"
+    ? `  chown -Rh "$uid:$gid" \\\n    ${written(plan).map(shellQuote).join(" \\\n    ")}\n`
+    : "";
+}
+
+/** The whole of run.sh. */
+export function jobScript(plan: SandboxPlan, parts: JobParts): string {
+  const remove = operatingSystemOf(plan.system) === "freebsd" ? "rm -rfx" : "rm -rf";
+  return `#!/bin/sh
+# The sandbox ${plan.hostname}: ${parts.what}.
+#   run        makes it, runs the builder, undoes it
+#   serve      the same; then waits for a line: "keep" leaves the scratch directory, everything else removes it
+#   enter      makes it, opens a shell in it as the build user, undoes it
+#   teardown   undoes what a run that was killed has left
+# When standard input ends while the builder runs, all is undone. The builder prints on standard output, both its streams. Standard error
+# has a line for each event, and what the tools had to say. Status 0: the builder ran, an event says how it ended. 3: it did not.
+${SCRIPT_HEAD}
+cd -P ${shellQuote(plan.scratch)}
+scratch=$PWD
+cd /
+${parts.variables.trimEnd()}
+
+${processFunctions(plan.system)}
+${userFunctions(plan)}
+
+${watchFunctions(plan)}
+
+${parts.functions.trim()}
+
+# Two at once in one directory would undo each other.
+be_alone() {
+  if [ -f "$scratch/${OWNER_FILE}" ] && read -r owner <"$scratch/${OWNER_FILE}" && [ "\${owner%% *}" != "$$" ] && alive "$owner"; then
+    echo "process \${owner%% *} has this sandbox" >&2
+    exit 3
+  fi
+}
+
+begin() {
+  be_alone
+  own_identity
+  printf '%s\\n' "$owner" >"$scratch/${OWNER_FILE}"
+  trap finish EXIT
+  trap 'leave 129' HUP
+  trap 'leave 130' INT
+  trap 'leave 141' PIPE
+  trap 'leave 143' TERM
+  if left_over; then
+    event stale
+    clear_away || exit 3
+  fi
+  take_user
+  set_up
+}
+
+# Not between the start of a process and knowing its number.
+leave() {
+  [ -z "$starting" ] || {
+    pending=$1
+    return 0
+  }
+  exit "$1"
+}
+
+run_builder() {
+  : >"$scratch/limit"
+  event started
+  starting=1
+  builder 3<&- </dev/null 2>&1 &
+  builder=$!
+  hold_leash <&3 >/dev/null 2>&1 &
+  leash=$!
+  watch_limits 3<&- </dev/null >/dev/null 2>&1 &
+  watcher=$!
+  starting=
+  [ -z "$pending" ] || exit "$pending"
+  status=0
+  wait "$builder" || status=$?
+  builder=
+  end_process TERM "$leash"
+  leash=
+  end_process TERM "$watcher"
+  watcher=
+  if [ -s "$scratch/limit" ]; then
+    read -r limit <"$scratch/limit"
+    event limit "$limit"
+  fi
+  event exited "$status"
+  ran=1
+}
+
+end_process() {
+  [ -n "$2" ] || return 0
+  kill -s "$1" "$2" 2>/dev/null || :
+  wait "$2" 2>/dev/null || :
+}
+
+clear_away() {
+  take_down && return 0
+  event stuck
+  return 1
+}
+
+# However this script ends. A number that may still be in use is not let go.
+finish() {
+  trap - EXIT
+  trap '' HUP INT PIPE TERM
+  set +e
+  end_process TERM "$leash"
+  end_process TERM "$watcher"
+  end_process KILL "$builder"
+  clear_away || exit 3
+  let_user_go
+  if [ "$verb" = serve ]; then
+    [ -z "$ran" ] || hold
+    [ -n "$keep" ] || ${remove} "$scratch"
+  fi
+  [ -n "$ran" ] || exit 3
+  exit 0
+}
+
+hold() {
+  trap '${remove} "$scratch"; exit 0' HUP INT TERM
+  event hold
+  answer=
+  read -r answer <&3
+  trap '' HUP INT TERM
+  if [ "$answer" = keep ]; then
+    keep=1
+    : >"$scratch/${KEPT_FILE}"
+  fi
+}
+
+builder='' leash='' watcher='' starting='' pending='' ran='' keep='' user_link=''
+verb=\${1-}
+case $verb in
+run | serve)
+  exec 3<&0 </dev/null
+  begin
+  run_builder
+  ;;
+enter)
+  begin
+${enterLines(plan)}  trap : INT QUIT
+  (inner_shell) || :
+  ran=1
+  ;;
+teardown)
+  be_alone
+  if left_over; then clear_away || exit 3; fi
+  ;;
+*)
+  echo "usage: sh $0 run | serve | enter | teardown" >&2
+  exit 2
+  ;;
+esac
+`;
+}
