@@ -5,7 +5,7 @@
  * None of it decides what an output is: it is for receipts, expected times, `why-rebuild`, and for not asking the network twice.
  */
 import { parseStorePath, type StorePath } from "../base/index.ts";
-import type { Ledger, Migration, Row } from "../ledger/index.ts";
+import type { Ledger, Migration, Row, SqlValue } from "../ledger/index.ts";
 import type { SandboxUse } from "../sandbox/index.ts";
 
 export const BUILD_MIGRATION: Migration = {
@@ -28,6 +28,7 @@ export const BUILD_MIGRATION: Migration = {
     // Where it ran, when that was not this machine.
     `ALTER TABLE build_run ADD COLUMN host TEXT`,
     `ALTER TABLE build_run ADD COLUMN host_release TEXT`,
+    `ALTER TABLE build_run ADD COLUMN host_os_version INTEGER`,
   ],
 };
 
@@ -102,7 +103,7 @@ export function openRecords(ledger: Ledger): Records {
     noteRun(name, drv, derivation, { use, log, outputs }, atMs) {
       const durationMs = Math.round(use.durationMs);
       ledger
-        .statement("INSERT OR REPLACE INTO build_run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .statement("INSERT OR REPLACE INTO build_run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .run(
           drv,
           Math.trunc(atMs),
@@ -117,6 +118,7 @@ export function openRecords(ledger: Ledger): Records {
           use.limits ?? null,
           use.on?.host ?? null,
           use.on?.release ?? null,
+          use.on?.osVersion ?? null,
         );
       ledger.statement("INSERT OR REPLACE INTO build_last VALUES (?, ?, ?)").run(name, drv, durationMs);
       ledger.statement("INSERT OR REPLACE INTO build_derivation VALUES (?, ?)").run(name, derivation);
@@ -156,8 +158,12 @@ function useOf(row: Row): SandboxUse {
     durationMs: Number(row["duration_ms"]),
     peakMemoryBytes: typeof peak === "number" ? peak : undefined,
     ...(limits === "all" || limits === "each" ? { limits } : {}),
-    ...(host === "" ? {} : { on: { host, release: text(row, "host_release") } }),
+    ...(host === "" ? {} : { on: { host, release: text(row, "host_release"), ...versionOf(row["host_os_version"]) } }),
   };
+}
+
+function versionOf(osVersion: SqlValue | undefined): { readonly osVersion?: number } {
+  return typeof osVersion === "number" ? { osVersion } : {};
 }
 
 function outputsOf(row: Row): Readonly<Record<string, StorePath>> {

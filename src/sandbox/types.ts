@@ -71,8 +71,11 @@ export interface SandboxUse {
   readonly peakMemoryBytes: number | undefined;
   /** Whether memory and processes were limited for the whole sandbox, or for each process and user alone. */
   readonly limits?: "all" | "each";
-  /** The host it ran on, where it was not this machine, and that host's release: "15.1-RELEASE". */
-  readonly on?: { readonly host: string; readonly release: string };
+  /**
+   * The host it ran on, where it was not this machine; its release, "15.1-RELEASE"; and on FreeBSD `__FreeBSD_version` of its userland, which
+   * what was built in its view is for.
+   */
+  readonly on?: { readonly host: string; readonly release: string; readonly osVersion?: number };
 }
 
 export interface RunOptions {
