@@ -13,14 +13,15 @@ if [ $# -ne 4 ]; then
 fi
 bun=$1 runtime=$2 target=$3 file=$4
 home=$(CDPATH='' cd "$(dirname "$0")/.." && pwd)
-case $file in
-/*) ;;
-*) file=$PWD/$file ;;
-esac
-case $runtime in
-/*) ;;
-*) runtime=$PWD/$runtime ;;
-esac
+absolute() {
+    case $1 in
+    /*) printf '%s\n' "$1" ;;
+    *) printf '%s\n' "$PWD/$1" ;;
+    esac
+}
+bun=$(absolute "$bun")
+runtime=$(absolute "$runtime")
+file=$(absolute "$file")
 
 fresh=$(mktemp -d "$file.XXXXXX")
 trap 'rm -rf "$fresh"' EXIT

@@ -52,6 +52,12 @@ export function abiString(abi: Abi): string {
   return `${abi.system}:${abi.release}:${abi.architecture}`;
 }
 
+/** The parts of `FreeBSD:15:amd64`; undefined for what is no ABI of one system and one architecture. */
+export function parseAbi(text: string): Abi | undefined {
+  const [, system, release = "", architecture = ""] = /^(FreeBSD|Linux):([0-9]+(?:\.[0-9]+)?):([A-Za-z0-9_]+)$/.exec(text) ?? [];
+  return system === "FreeBSD" || system === "Linux" ? { system, release, architecture } : undefined;
+}
+
 /** `FreeBSD:15:amd64` -> `freebsd:15:x86:64`; an architecture without an old name stays as it is, `*` too. */
 export function legacyArch(abi: string): string {
   const [system = "", release = "", ...rest] = abi.split(":");

@@ -47,8 +47,11 @@ const OWNER = { uname: "root", gname: "wheel" } as const;
 /** Store items have this time; so has everything that comes from them. */
 const MTIME_SECONDS = 1;
 
-/** Directories of an output that are shown under the prefix. What is elsewhere is reached by its absolute name. */
-const SHOWN = ["bin", "sbin", "include", "lib", "share"];
+/**
+ * Directories of an output that are shown under the prefix; of `etc`, what nobody edits. What is elsewhere is reached by its absolute name.
+ */
+const SHOWN = ["bin", "sbin", "include", "lib", "share", "etc/rc.d"];
+const SHOWN_FILES = /^etc\/.*\.sample$/;
 
 /** Of no use to anybody else, or made by every package under the same name. */
 const NOT_SHOWN = [
@@ -185,7 +188,8 @@ function link(path: string, target: string): PackageFile {
 }
 
 function isShown(path: string): boolean {
-  return SHOWN.some((directory) => path.startsWith(`${directory}/`)) && !NOT_SHOWN.some((pattern) => pattern.test(path));
+  const isWanted = SHOWN.some((directory) => path.startsWith(`${directory}/`)) || SHOWN_FILES.test(path);
+  return isWanted && !NOT_SHOWN.some((pattern) => pattern.test(path));
 }
 
 function byPath<T extends { readonly path: string }>(entries: readonly T[]): readonly T[] {

@@ -4,6 +4,7 @@
  * `Source` is whatever the project file calls a thing to build; this room only hands it on.
  */
 import { Problem } from "../base/index.ts";
+import { type Abi, parseAbi } from "./abi.ts";
 import type { Manifest, PackageMessage, ScriptName } from "./types.ts";
 import { isCleanPath, isPackageName, isPackageVersion } from "./validate.ts";
 
@@ -16,6 +17,8 @@ export interface PackageFields {
   readonly revision?: number;
   /** Outranks the version, for when upstream's numbers go back: `1.0,1`. */
   readonly epoch?: number;
+  /** What it is for, `FreeBSD:15:amd64`, where that is not the system it was built in: of what was built for another. */
+  readonly abi?: string;
   /** Where links to the programs, libraries and data appear. Default /usr/local. */
   readonly prefix?: string;
   /** `category/name`. */
@@ -167,6 +170,16 @@ export function describePackage(declaration: PackageFields, recipe: RecipeFacts)
       messages: declaration.messages ?? [],
     },
   };
+}
+
+/** undefined: the declaration does not say, and it is that of the build root. @throws Problem E_BAD_PACKAGE (exit 2) */
+export function declaredAbi(declaration: PackageFields, name: string): Abi | undefined {
+  if (declaration.abi === undefined) return undefined;
+  const abi = parseAbi(declaration.abi);
+  if (abi === undefined) {
+    throw fault(`package ${name}`, "abi", declaration.abi, "a system, its release and an architecture: FreeBSD:15:amd64");
+  }
+  return abi;
 }
 
 /** `VERSION[_REVISION][,EPOCH]`, a dash in the version becoming a dot because pkg ends the name at the last dash. */

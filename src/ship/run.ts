@@ -4,7 +4,14 @@ import { type Builder, type BuildEvent, buildReceipt, type BuildResult, type Ste
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
 import type { Machines } from "../machine/index.ts";
-import { type Abi, abiString, describePackage, type PackageDeclaration, type RepositoryDeclaration } from "../pkg/index.ts";
+import {
+  type Abi,
+  abiString,
+  declaredAbi,
+  describePackage,
+  type PackageDeclaration,
+  type RepositoryDeclaration,
+} from "../pkg/index.ts";
 import type { Pools } from "../pool/index.ts";
 import { graphWithKeys, type Project } from "../project/index.ts";
 import type { ReceiptFields, Receipts } from "../receipt/index.ts";
@@ -225,7 +232,7 @@ async function packageStage(
     });
   }
   const description = describePackage(declaration, recipe);
-  const abi = await abiOf(shipping, built, builder);
+  const abi = declaredAbi(declaration, description.name) ?? (await abiOf(shipping, built, builder));
   const key = packageKey(description, output, abiString(abi));
   const before = readPackages(resultOf(ledger, key));
   const isThere = before !== undefined && before.every(({ path }) => store.isValid(path));

@@ -17,7 +17,10 @@ async function declaredFields(garth: Garth, ref: string, name: string): Promise<
 
 export const create: Handler = async (context, given) => {
   const garth = await context.garth();
-  const [{ abiOfSystem, createPackages }, { describePackage }] = await Promise.all([garth.repository(), garth.pkg()]);
+  const [{ abiOfSystem, createPackages }, { declaredAbi, describePackage }] = await Promise.all([
+    garth.repository(),
+    garth.pkg(),
+  ]);
   const { settings } = await garth.settings();
   const jobs = jobsOf(given, settings.jobs);
   const { graph, named } = await garth.goals(given.arguments);
@@ -41,8 +44,8 @@ export const create: Handler = async (context, given) => {
       });
     }
     const description = describePackage(fields, built.step.recipe);
-    // A package is for the system that its build root is: a world, or this machine.
-    const abi = abiOfSystem(garth.host, await builder.buildRoot(built, context.signal));
+    // Where nothing else is said, a package is for the system that its build root is: a world, or this machine.
+    const abi = declaredAbi(fields, description.name) ?? abiOfSystem(garth.host, await builder.buildRoot(built, context.signal));
     created.push(...(await createPackages(garth.host, garth.store, { description, output, abi, directory })));
   }
   const rows = created.map(({ file, sizeBytes }) => [formatSize(sizeBytes), file]);
