@@ -71,6 +71,7 @@ export function openConnection(options: ConnectionOptions): Connection {
     },
     shellWords: personWords(reach, address.user ?? "root"),
     close: async () => {
+      masters.stop();
       for (const session of running) session.endSoon();
       await Promise.allSettled([...running].map(({ ended }) => ended));
       await masters.close();

@@ -149,7 +149,12 @@ async function within(ended: Promise<unknown>, limitMs: number, onLate: () => vo
   }
 }
 
-function refusal({ host, reach, whom }: MasterParts, doing: string, lines: readonly string[]) {
+/** What an ssh(1) that got no connection said, as a problem. */
+export function refusal(
+  { host, reach, whom }: Pick<MasterParts, "host" | "reach" | "whom">,
+  doing: string,
+  lines: readonly string[],
+) {
   const refused = readRefusal(lines);
   const recorded = fingerprintsOf(host.files.readTextIfAny(reach.knownHostsFile) ?? "");
   switch (refused.kind) {
@@ -229,11 +234,16 @@ export class Masters {
     }
   }
 
-  async close(): Promise<void> {
+  /** Nobody gets a session any more; those who have one keep it. */
+  stop(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
     for (const { doing, got } of this.#waiting.splice(0))
       got.reject(lost(this.#parts.whom, doing, "its connection was closed here"));
+  }
+
+  async close(): Promise<void> {
+    this.stop();
     await this.#opening;
     await Promise.all(this.#links.splice(0).map(({ master }) => master.end()));
   }

@@ -33,7 +33,8 @@ export class Session {
   #unsent: string[] = [];
   #inputEnded = false;
   #toldToEnd: ReturnType<typeof setTimeout> | undefined;
-  #isLate = false;
+  /** It did not end when it was told to. What holds its streams open is there, and may stay. */
+  readonly #late = Promise.withResolvers<undefined>();
   /** The first fault of whoever listens or gives input here: the script is ended for it. */
   #fault: { readonly error: unknown } | undefined;
 
@@ -59,8 +60,8 @@ export class Session {
   endSoon(): void {
     this.letGo();
     this.#toldToEnd ??= setTimeout(() => {
-      this.#isLate = true;
       this.#ssh?.kill("SIGKILL");
+      this.#late.resolve(undefined);
     }, this.#parts.undoLimitMs);
   }
 
@@ -121,15 +122,16 @@ export class Session {
     for (const line of this.#unsent.splice(0)) void ssh.write(line);
     if (this.#inputEnded) void ssh.endInput();
     const fed = this.#feed(ssh, isReady.promise);
-    const { status, signal } = await ssh.exited;
+    const exit = await Promise.race([ssh.exited, this.#late.promise]);
     reader.end();
     isReady.resolve(false);
-    await fed;
     this.#ssh = undefined;
+    if (exit !== undefined) await fed;
     if (this.#fault !== undefined) throw this.#fault.error;
-    if (status !== null && status !== NO_STATUS) return { status, events: this.#events, words: this.#words };
-    if (this.#isLate)
+    if (exit === undefined)
       throw this.#lost(`the script did not end within ${formatDuration(this.#parts.undoLimitMs)} of being told to`);
+    const { status, signal } = exit;
+    if (status !== null && status !== NO_STATUS) return { status, events: this.#events, words: this.#words };
     if (signal !== null) throw this.#lost(`ssh was ended here by ${signal}`);
     if (this.#events.length === 0 && isWithoutSession(this.#words)) {
       if (isOutOfSessions(this.#words)) lease.outOfSessions(doing);

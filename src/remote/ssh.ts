@@ -187,7 +187,7 @@ export interface Looked {
 
 /** undefined: there was no host that showed a key. */
 export function readLook(said: string): Looked | undefined {
-  const shown = /^debug1: Server host key: (\S+) (SHA256:\S+)/m.exec(said);
+  const shown = /^debug1: Server host (?:key|certificate): (\S+?)(?:-cert-v01@openssh\.com)? (SHA256:[^\s,]+)/m.exec(said);
   const [, type, fingerprint] = shown ?? [];
   if (type === undefined || fingerprint === undefined) return undefined;
   const changed = /REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY DETECTED/.test(said);
@@ -218,12 +218,14 @@ export function readRefusal(lines: readonly string[]): Refusal {
 
 /** No session is left on a connection. */
 export function isOutOfSessions(lines: readonly string[]): boolean {
-  return lines.some((line) => /^mux_client_request_session: session request failed/.test(line));
+  return lines.some((line) => line.startsWith("mux_client_request_session: session request failed"));
 }
 
-/** The connection was gone before there was a session, or there was none left: `false` was found in the place of a host. */
+/** No session was left, or the connection was gone before there was one: `false` was found in the place of a host. */
 export function isWithoutSession(lines: readonly string[]): boolean {
-  return lines.some((line) => /^Connection closed by UNKNOWN port/.test(line));
+  return lines.some((line) =>
+    /^(?:mux_client_request_session|kex_exchange_identification|banner exchange): |^Connection closed by UNKNOWN/.test(line),
+  );
 }
 
 /** Fingerprints of the keys that a known_hosts file has: the SHA-256 of a key's bytes in base64 without padding. */
