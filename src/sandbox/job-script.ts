@@ -118,6 +118,11 @@ export interface JobParts {
    *                  something is left, without a word of its own
    */
   readonly functions: string;
+  /**
+   * The function \`judge\`: between the builder's end, as $status says, and what is said of it. It may say that a limit was reached, and fails
+   * when there was no builder.
+   */
+  readonly judge?: string;
 }
 
 /** How often a builder is looked at, and how long one that is told to end may take. */
@@ -270,7 +275,7 @@ ${userFunctions(plan)}
 
 ${watchFunctions(plan)}
 
-${parts.functions.trim()}
+${[parts.functions, parts.judge ?? ""].join("\n").trim()}
 
 # Two at once in one directory would undo each other.
 be_alone() {
@@ -325,7 +330,7 @@ run_builder() {
   leash=
   end_process TERM "$watcher"
   watcher=
-  if [ -s "$scratch/limit" ]; then
+${parts.judge === undefined ? "" : "  judge\n"}  if [ -s "$scratch/limit" ]; then
     read -r limit <"$scratch/limit"
     event limit "$limit"
   fi

@@ -10,7 +10,7 @@ export type RootEntry =
   | { readonly kind: "symlink"; readonly target: string; readonly to: string };
 
 /** Places in a world's root that the sandbox makes itself. */
-const MADE_BY_SANDBOX = new Set(["dev", "proc", "sys", "tmp", "build", "frx", "homeless"]);
+export const MADE_BY_SANDBOX = new Set(["dev", "proc", "sys", "tmp", "build", "frx", "homeless"]);
 
 /** Names of the host that are worth a place in the root, outermost first; one that lies below another says nothing new. */
 function outermost(paths: readonly string[]): readonly string[] {
