@@ -11,4 +11,5 @@
  * gone. A server that gives fewer sessions is taken at its word.
  */
 export { type ConnectionOptions, openConnection } from "./connection.ts";
+export { openHostStore } from "./store.ts";
 export type * from "./types.ts";

@@ -22,6 +22,7 @@
  * hour. Sizes in a gc report are those of the items' archives, not of disk blocks. The clock is an argument and only ever read:
  * nothing becomes invalid when it goes back.
  */
+export { narOf } from "./nar.ts";
 export { openStore, type OpenStoreOptions } from "./open.ts";
 export { setAsideLedger } from "./salvage.ts";
 export { STORE_MIGRATION } from "./schema.ts";

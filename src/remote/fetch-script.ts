@@ -1,0 +1,99 @@
+/**
+ * The script that hands over one tree. Pure.
+ *
+ *     listed ──► nothing in it that no output may hold ──► archive to standard output, beside it its NAR digested ──► nar HEX SIZE
+ *
+ * Events: `unsafe PATH` (directories()), `absent` (there is no such directory), `bad KIND PATH` (a file that no output may hold: its kind, and
+ * its name in three octal digits for each byte), `nar HEX SIZE`. Whoever waits is the script's leash.
+ */
+import { operatingSystemOf, type System } from "../base/index.ts";
+import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
+import { narFunctions } from "./nar-script.ts";
+import { directories, TAR, workDirectory } from "./send-script.ts";
+
+const BAD_MAX = 20;
+
+export interface Fetching {
+  readonly root: string;
+  readonly system: System;
+  /** Names the directory in incoming/. */
+  readonly id: string;
+  /** Absolute. */
+  readonly from: string;
+}
+
+export function fetchScript({ root, system, id, from }: Fetching): string {
+  const pack =
+    operatingSystemOf(system) === "freebsd"
+      ? `pack() {
+  exec tar -cf - --format=pax --options=pax:hdrcharset=BINARY --no-read-sparse --no-xattrs --no-acls --no-fflags -C "$1" .
+}
+`
+      : `${TAR}
+pack() {
+  case $tar in
+  */bsdtar) exec "$tar" -cf - --format=pax --options=pax:hdrcharset=BINARY --no-read-sparse --no-xattrs --no-acls --no-fflags -C "$1" . ;;
+  *) exec "$tar" -cf - --format=pax -C "$1" . ;;
+  esac
+}
+`;
+  return `${SCRIPT_HEAD}
+from=${shellQuote(from)}
+
+${directories(root)}
+${workDirectory(system, id)}
+${narFunctions(system)}
+${pack}
+if [ -L "$from" ] || [ ! -d "$from" ]; then
+  event absent
+  exit 3
+fi
+mkdir "$work/f"
+cd "$work"
+ln -s "$from" t
+list "$from" | sort >lines
+awk '$2 !~ /^[dfl]$/ { print $2, $1 }' lines | head -n ${BAD_MAX} >bad
+if [ -s bad ]; then
+  while read -r kind path; do event bad "$kind" "$path"; done <bad
+  exit 3
+fi
+
+packing=
+digesting=
+leash=
+undo() {
+  trap '' HUP INT TERM
+  for process in $packing $digesting $leash; do kill "$process" 2>/dev/null || :; done
+  # Nobody writes into it any more when it is removed.
+  wait
+  cd / && rm -rf "$work"
+}
+trap undo EXIT
+
+exec 4<&0
+{
+  read -r _ <&4 || :
+  kill -TERM "$$"
+} </dev/null >/dev/null 2>&1 &
+leash=$!
+exec 4<&-
+{
+  frame <lines >frames
+  digest
+  echo "$digest $size" >digest
+} </dev/null >/dev/null &
+digesting=$!
+pack "$from" </dev/null 2>said &
+packing=$!
+exec >/dev/null
+wait "$packing" || {
+  printf '%s\n' "$(head -n 20 said)" >&2
+  exit 3
+}
+packing=
+wait "$digesting"
+digesting=
+read -r digest size <digest
+event nar "$digest" "$size"
+`;
+}

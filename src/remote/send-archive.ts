@@ -1,0 +1,245 @@
+/**
+ * Store items as one tar archive, with what mtree(8) is to find behind each. Bounded: one small file or one part of a large one is in memory.
+ *
+ *     t/NAME...   the item: root's, modes as in the store, modified a second after the epoch
+ *     s/NAME      its part of an mtree(5), to be read behind the line of the directory it is in: what was digested while it was read for the
+ *                 archive, so that one reading is enough
+ *     w/NAME      empty: the item is whole
+ *
+ * Names and targets are bytes: a character of a text here is one byte ("latin1"). Files that are one on disk (hard links) are several here.
+ */
+import { baseName, Problem, sha256Hasher, type StorePath } from "../base/index.ts";
+import { paddingOf, tarEnd, tarHeader, type TarMember } from "../formats/index.ts";
+import type { Files, Stat } from "../host/index.ts";
+
+/** What is handed on at a time. A file that fits into it is read in one go. */
+const CHUNK_BYTES = 256 * 1024;
+const MTIME_SECONDS = 1;
+
+export interface SentItem {
+  readonly path: StorePath;
+  readonly physical: string;
+}
+
+interface Entry {
+  /** Below the directory that the item is in: begins with the item's own name. */
+  readonly path: string;
+  readonly name: string;
+  readonly type: "file" | "directory" | "symlink";
+  readonly mode: number;
+  readonly sizeBytes: number;
+  readonly target: string | undefined;
+  /** How many directories of the item are above it. */
+  readonly depth: number;
+}
+
+/** What an item will take on a disk that gives out blocks of 4 KiB, names and inodes included: an estimate from above. */
+export interface Weight {
+  readonly entries: number;
+  readonly contentBytes: number;
+  readonly diskBytes: number;
+}
+
+const BLOCK_BYTES = 4096;
+
+export function weigh(files: Files, physical: string): Weight {
+  let [entries, contentBytes, diskBytes] = [0, 0, 0];
+  for (const entry of entriesOf(files, physical, "")) {
+    entries += 1;
+    contentBytes += entry.sizeBytes;
+    diskBytes += BLOCK_BYTES + Math.ceil(entry.sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
+  }
+  return { entries, contentBytes, diskBytes };
+}
+
+const asBytes = (text: string): Buffer => Buffer.from(text, "latin1");
+
+function entryType(stat: Stat, path: string): Entry["type"] {
+  if (stat.type === "file" || stat.type === "directory" || stat.type === "symlink") return stat.type;
+  throw new Problem({
+    code: "E_BAD_FILE_TYPE",
+    message: `${asBytes(path).toString()} is a ${stat.type}; a store item holds regular files, directories and symbolic links only`,
+    hint: "garth store verify looks at what is in the store",
+  });
+}
+
+/** Depth first, names of a directory sorted by their bytes. */
+function* entriesOf(files: Files, physical: string, name: string): Generator<Entry> {
+  const root = Buffer.from(physical).toString("latin1");
+  function* visit(place: string, path: string, name: string, depth: number): Generator<Entry> {
+    const stat = files.lstat(asBytes(place));
+    const type = entryType(stat, place);
+    const sizeBytes = type === "file" ? stat.sizeBytes : 0;
+    const target = type === "symlink" ? Buffer.from(files.readLink(asBytes(place))).toString("latin1") : undefined;
+    yield { path, name, type, mode: stat.mode, sizeBytes, target, depth };
+    if (type !== "directory") return;
+    const names = files.list(asBytes(place)).map((one) => Buffer.from(one).toString("latin1"));
+    // Characters below 256 sort as the bytes that they are.
+    for (const one of names.sort()) yield* visit(`${place}/${one}`, `${path}/${one}`, one, depth + 1);
+  }
+  yield* visit(root, name, name, 0);
+}
+
+function member(path: string, entry: Pick<Entry, "type" | "mode" | "sizeBytes" | "target">): Uint8Array {
+  const said: TarMember = {
+    path,
+    type: entry.type,
+    mode: entry.mode,
+    uname: "",
+    gname: "",
+    sizeBytes: entry.sizeBytes,
+    mtimeSeconds: MTIME_SECONDS,
+    ...(entry.target === undefined ? {} : { target: entry.target }),
+  };
+  return tarHeader(said, "bytes");
+}
+
+const plainFile = (sizeBytes: number) => ({ type: "file", mode: 0o444, sizeBytes, target: undefined }) as const;
+
+/** As vis(3) writes it, for every reader: octal where a byte has a meaning or none that can be seen. */
+function vis(bytes: string): string {
+  return bytes.replaceAll(/[^!-~]|[#=*?[\\]/g, (found) => `\\${(found.codePointAt(0) ?? 0).toString(8).padStart(3, "0")}`);
+}
+
+function specLine(entry: Entry, sha256: string | undefined): string {
+  const name = vis(entry.name);
+  switch (entry.type) {
+    case "directory":
+      return `${name} type=dir mode=${entry.mode.toString(8).padStart(4, "0")} uid=0 gid=0\n`;
+    case "symlink":
+      return `${name} type=link uid=0 gid=0 link=${vis(entry.target ?? "")}\n`;
+    case "file":
+      return `${name} type=file mode=${entry.mode.toString(8).padStart(4, "0")} uid=0 gid=0 size=${entry.sizeBytes} sha256digest=${sha256 ?? ""}\n`;
+  }
+}
+
+/** Collects what is to be sent into chunks, each of them the receiver's to keep. */
+class Chunks {
+  #buffer = new Uint8Array(CHUNK_BYTES);
+  #filled = 0;
+  readonly full: Uint8Array[] = [];
+
+  put(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.byteLength;) {
+      const room = this.room(bytes.byteLength - at);
+      room.set(bytes.subarray(at, at + room.byteLength));
+      this.took(room.byteLength);
+      at += room.byteLength;
+    }
+  }
+
+  zeros(count: number): void {
+    for (let left = count; left > 0;) {
+      const room = this.room(left);
+      room.fill(0);
+      this.took(room.byteLength);
+      left -= room.byteLength;
+    }
+  }
+
+  /** Where the next bytes belong; at most as many as wanted, at least one. */
+  room(wanted: number): Uint8Array {
+    return this.#buffer.subarray(this.#filled, Math.min(this.#filled + wanted, CHUNK_BYTES));
+  }
+
+  took(count: number): void {
+    this.#filled += count;
+    if (this.#filled === CHUNK_BYTES) this.flush();
+  }
+
+  flush(): void {
+    if (this.#filled === 0) return;
+    this.full.push(this.#buffer.subarray(0, this.#filled));
+    this.#buffer = new Uint8Array(CHUNK_BYTES);
+    this.#filled = 0;
+  }
+
+  *take(): Generator<Uint8Array> {
+    yield* this.full.splice(0);
+  }
+}
+
+function changed(entry: Entry): Problem {
+  return new Problem({
+    code: "E_CHANGED_WHILE_READING",
+    message: `${asBytes(entry.path).toString()} became shorter while it was sent`,
+    hint: "garth store verify looks at what is in the store",
+  });
+}
+
+/** The contents into the chunks; returns their SHA-256. */
+function* contents(files: Files, place: string, entry: Entry, chunks: Chunks): Generator<Uint8Array, string> {
+  const hasher = sha256Hasher();
+  const descriptor = files.open(asBytes(place), "r");
+  try {
+    for (let at = 0; at < entry.sizeBytes;) {
+      const room = chunks.room(entry.sizeBytes - at);
+      const count = files.read(descriptor, room, at);
+      if (count === 0) throw changed(entry);
+      hasher.update(room.subarray(0, count));
+      chunks.took(count);
+      at += count;
+      yield* chunks.take();
+    }
+  } finally {
+    files.close(descriptor);
+  }
+  return hasher.digest("hex");
+}
+
+const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+function* itemArchive(files: Files, { path, physical }: SentItem, chunks: Chunks): Generator<Uint8Array> {
+  const name = baseName(path);
+  const above = Buffer.from(physical).toString("latin1");
+  const spec: string[] = [];
+  let open = 0;
+  const leaveTo = (depth: number): void => {
+    for (; open > depth; open -= 1) spec.push("..\n");
+  };
+  for (const entry of entriesOf(files, physical, name)) {
+    leaveTo(entry.depth);
+    chunks.put(member(`t/${entry.path}`, entry));
+    let sha256: string | undefined;
+    if (entry.type === "file") {
+      sha256 =
+        entry.sizeBytes === 0 ? EMPTY_SHA256 : yield* contents(files, `${above}${entry.path.slice(name.length)}`, entry, chunks);
+      chunks.zeros(paddingOf(entry.sizeBytes));
+    }
+    spec.push(specLine(entry, sha256));
+    if (entry.type === "directory") open += 1;
+    yield* chunks.take();
+  }
+  leaveTo(0);
+  const text = asBytes(spec.join(""));
+  chunks.put(member(`s/${name}`, plainFile(text.byteLength)));
+  chunks.put(text);
+  chunks.zeros(paddingOf(text.byteLength));
+  chunks.put(member(`w/${name}`, plainFile(0)));
+  yield* chunks.take();
+}
+
+/**
+ * The archive of these items, each behind those before it. It ends when `may` settles: until then whoever unpacks it waits for its last
+ * bytes, and what was begun with it is not finished.
+ */
+export async function* archiveOf(
+  files: Files,
+  items: readonly SentItem[],
+  { onBytes, mayEnd }: { readonly onBytes: (count: number) => void; readonly mayEnd: () => Promise<void> },
+): AsyncGenerator<Uint8Array> {
+  const chunks = new Chunks();
+  for (const item of items) {
+    for (const chunk of itemArchive(files, item, chunks)) {
+      onBytes(chunk.byteLength);
+      yield chunk;
+    }
+  }
+  chunks.flush();
+  for (const chunk of chunks.take()) {
+    onBytes(chunk.byteLength);
+    yield chunk;
+  }
+  await mayEnd();
+  yield tarEnd();
+}

@@ -1,0 +1,218 @@
+/**
+ * Scripts that put store items into a host's store. Pure.
+ *
+ *     ask      which of these are there? touches `used/NAME` of each first, so that a collection that runs meanwhile leaves it
+ *     send     ready ──► unpacked in incoming/ID ──► whole ──► as mtree(8) was told ──► on disk ──► references there ──► store/NAME
+ *
+ * Events: ask says `missing NAME`. send says
+ *
+ *     unsafe PATH             a directory of the host's own is a symlink, or no directory: nothing was made
+ *     full NEEDED FREE        bytes
+ *     ready                   the archive (send-archive.ts) may come
+ *     unpacked                tar(1) had something to say, on standard error; what had come whole goes on all the same
+ *     refused NAME            mtree(8) found something else; its words are on standard error
+ *     stored NAME             it is in store/, by us or by somebody who was faster
+ *
+ * An archive that breaks off is worth what was whole of it: nothing here depends on anybody listening. A name is in store/ only when all that
+ * it refers to is. Nothing in store/ is ever replaced. What a killed script left in incoming/ is removed by the next one.
+ */
+import { baseName, operatingSystemOf, type StorePath, type System } from "../base/index.ts";
+import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
+import { OWNER_FILE, processFunctions } from "../sandbox/job-script.ts";
+
+/** Names in one command line: a tenth of what any system takes. */
+const NAMES_MAX = 128;
+
+/** $root and what is below it that scripts of the store use; a symlink there is refused, whoever put it there. */
+export function directories(root: string): string {
+  return `root=${shellQuote(root)}
+store=$root/store
+used=$root/used
+
+[ -d "$root" ] || mkdir -p "$root"
+for directory in "$store" "$used" "$root/incoming"; do
+  if [ -L "$directory" ]; then
+    event unsafe "$directory"
+    exit 3
+  fi
+  [ -d "$directory" ] || mkdir "$directory" 2>/dev/null || [ -d "$directory" ] || {
+    event unsafe "$directory"
+    exit 3
+  }
+done
+
+# An item may be a symlink that leads nowhere here.
+there() {
+  [ -e "$store/$1" ] || [ -L "$store/$1" ]
+}
+`;
+}
+
+/** $work, a directory of this script's own in incoming/, gone with it; those that dead scripts left are removed. */
+export function workDirectory(system: System, id: string): string {
+  return `${processFunctions(system)}
+work=$root/incoming/${id}
+
+for left in "$root"/incoming/*; do
+  [ -f "$left/${OWNER_FILE}" ] && read -r whose <"$left/${OWNER_FILE}" || continue
+  alive "$whose" || rm -rf "$left"
+done
+
+own_identity
+trap 'cd / && rm -rf "$work"' EXIT
+trap 'exit 3' HUP INT TERM
+mkdir "$work"
+echo "$owner" >"$work/${OWNER_FILE}"
+`;
+}
+
+/** What takes the names of items once, and is called with what to do for each. */
+function itemsFunction(items: readonly { readonly path: StorePath; readonly references: readonly StorePath[] }[]): string {
+  const lines = items.map(({ path, references }) => {
+    const others = references.filter((reference) => reference !== path);
+    return `  "$1" ${[path, ...others].map((one) => shellQuote(baseName(one))).join(" ")}`;
+  });
+  return `items() {\n${lines.length === 0 ? "  :" : lines.join("\n")}\n}\n`;
+}
+
+export function askScript(root: string, paths: readonly StorePath[]): string {
+  const runs = Array.from({ length: Math.ceil(paths.length / NAMES_MAX) }, (_, index) =>
+    paths.slice(index * NAMES_MAX, (index + 1) * NAMES_MAX).map((path) => shellQuote(baseName(path))),
+  );
+  return `${SCRIPT_HEAD}
+${directories(root)}
+# One whose references nobody wrote down counts as missing: whoever sends it writes them.
+ask() {
+  touch -c "$@"
+  for name; do
+    { there "$name" && [ -f "$name" ]; } || event missing "$name"
+  done
+}
+
+cd "$used"
+${runs.map((names) => `ask ${names.join(" ")}\n`).join("")}`;
+}
+
+/** $tar: libarchive's or GNU's. A shell that has one of its own is not to take that. */
+export const TAR = `for tar in /usr/bin/bsdtar /usr/bin/tar /bin/tar; do
+  if [ -x "$tar" ]; then break; fi
+done
+`;
+
+export interface Sending {
+  readonly root: string;
+  readonly system: System;
+  /** Names the directory in incoming/. */
+  readonly id: string;
+  /** Each behind what it refers to. */
+  readonly items: readonly { readonly path: StorePath; readonly references: readonly StorePath[] }[];
+  /** On disk, of these and of what will be sent after them. */
+  readonly neededBytes: number;
+}
+
+export function sendScript({ root, system, id, items, neededBytes }: Sending): string {
+  // sync(2) of FreeBSD begins to write and does not wait; the names of items are written after what was begun before them.
+  const sync = operatingSystemOf(system) === "freebsd" ? "sync" : 'sync -f "$work"';
+  const neededKb = Math.ceil(neededBytes / 1024);
+  return `${SCRIPT_HEAD}
+# Whoever listened may be gone: what has come whole is kept all the same.
+trap '' PIPE
+say() {
+  event "$@" || :
+}
+
+${directories(root)}
+${workDirectory(system, id)}
+mkdir "$work/t" "$work/s" "$work/w"
+free=$(df -kP "$work" | sed -n '$s/.*[[:space:]]\\(-\\{0,1\\}[0-9]\\{1,\\}\\)[[:space:]]\\{1,\\}[0-9]\\{1,\\}%.*/\\1/p')
+if [ -n "$free" ] && [ "$free" -lt ${neededKb} ]; then
+  event full ${neededKb * 1024} "$((free * 1024))"
+  exit 3
+fi
+
+${TAR}
+${itemsFunction(items)}
+# Into $words the names in a directory of ours, for one command line.
+whole() {
+  [ -f "w/$1" ] || return 0
+  words="$words \${directory}$1"
+}
+
+# What came of an item behind its last byte, w/NAME, is not looked at by anybody; w/NAME with a word in it: mtree found it as it should be.
+check() {
+  name=$1
+  [ -f "w/$name" ] || return 0
+  mkdir one
+  mv "t/$name" one/
+  if said=$({ echo '. type=dir' && cat "s/$name"; } | mtree -p one 2>&1) && [ -z "$said" ]; then
+    mv "one/$name" t/
+    echo checked >"w/$name"
+  else
+    printf '%s\\n' "$said" | head -n 10 >&2 || :
+    say refused "$name"
+  fi
+  rm -rf one
+}
+
+trust() {
+  [ ! -f "w/$1" ] || echo checked >"w/$1"
+}
+
+refer() {
+  name=$1
+  shift
+  # Empty where it refers to nothing, and yet there.
+  if [ $# = 0 ]; then : >"$used/$name"; else printf '%s\\n' "$@" >"$used/$name"; fi
+}
+
+place() {
+  if there "$1"; then
+    [ -f "$used/$1" ] || refer "$@"
+    return 0
+  fi
+  [ -s "w/$1" ] || return 0
+  name=$1
+  shift
+  for reference; do
+    [ -s "w/$reference" ] || there "$reference" || {
+      : >"w/$name"
+      return 0
+    }
+  done
+  refer "$name" "$@"
+  words="$words t/$name"
+}
+
+tell() {
+  if there "$1"; then say stored "$1"; fi
+}
+
+say ready
+cd "$work"
+# What it says may end without a line's end, and the disk may be too full for it.
+said=$({ "$tar" -xpf - 2>&1 || echo "tar ended with status $?"; } | tail -n 10)
+if [ -n "$said" ]; then
+  printf '%s\n' "$said" >&2 || :
+  say unpacked
+fi
+
+for name in t/*; do
+  [ -f "w/\${name#t/}" ] || rm -rf "$name"
+done
+# No name of an item has a blank in it; some have what a shell takes for a pattern.
+set -f
+words=
+directory=s/
+items whole
+if [ -n "$words" ]; then
+  # shellcheck disable=SC2086 # Names, each a word.
+  if said=$({ echo '. type=dir' && cat $words; } | mtree -p t 2>&1) && [ -z "$said" ]; then items trust; else items check; fi
+  ${sync}
+fi
+words=
+items place
+# shellcheck disable=SC2086 # Names, each a word.
+if [ -n "$words" ]; then mv -n $words "$store/" || :; fi
+items tell
+`;
+}

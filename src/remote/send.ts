@@ -1,0 +1,202 @@
+/** Sends what is missing of a closure: asked, cut into batches, unpacked and checked there, sent once more where it was refused. */
+import { baseName, formatSize, Problem, type StorePath } from "../base/index.ts";
+import type { Host } from "../host/index.ts";
+import type { Store } from "../store/index.ts";
+import { archiveOf, type SentItem, weigh, type Weight } from "./send-archive.ts";
+import { askScript, sendScript } from "./send-script.ts";
+import type { Connection, HostRecord, ScriptEnd, SendReport } from "./types.ts";
+
+export interface Sender {
+  readonly host: Host;
+  readonly store: Store;
+  readonly connection: Connection;
+  readonly record: HostRecord;
+}
+
+interface Signalled {
+  readonly signal?: AbortSignal;
+}
+
+/** One archive: what is lost when a connection breaks, and what waits to be checked while the next is on its way. */
+const BATCH_ITEMS_MAX = 256;
+const BATCH_ENTRIES_MAX = 2000;
+const BATCH_BYTES_MAX = 64 * 1024 * 1024;
+/** Batches on their way at one time: one is checked while the next is unpacked. */
+const BATCHES_MAX = 2;
+/** An item that was refused is sent again so many times. */
+const AGAIN_MAX = 1;
+
+export async function missing(
+  { connection, record }: Sender,
+  paths: readonly StorePath[],
+  { signal }: Signalled = {},
+): Promise<readonly StorePath[]> {
+  if (paths.length === 0) return [];
+  const script = { doing: "asking which items are there", body: askScript(record.root, paths) };
+  const { events } = await connection.run(script, signal === undefined ? {} : { signal });
+  const names = new Set(events.filter(({ name }) => name === "missing").map(({ rest }) => rest));
+  return paths.filter((path) => names.has(baseName(path)));
+}
+
+interface Weighed extends SentItem {
+  readonly references: readonly StorePath[];
+  readonly weight: Weight;
+}
+
+interface Batch {
+  readonly items: readonly Weighed[];
+  /** Of this and of those behind it. */
+  readonly neededBytes: number;
+}
+
+/** In order; none is empty. */
+export function batchesOf(items: readonly Weighed[]): readonly Batch[] {
+  const runs: Weighed[][] = [];
+  let [entries, bytes] = [0, 0];
+  for (const item of items) {
+    const { weight } = item;
+    const run = runs.at(-1);
+    entries += weight.entries;
+    bytes += weight.contentBytes;
+    const fits = entries <= BATCH_ENTRIES_MAX && bytes <= BATCH_BYTES_MAX;
+    if (run !== undefined && fits && run.length < BATCH_ITEMS_MAX) run.push(item);
+    else {
+      runs.push([item]);
+      [entries, bytes] = [weight.entries, weight.contentBytes];
+    }
+  }
+  const sizes = runs.map((run) => run.reduce((sum, { weight }) => sum + weight.diskBytes, 0));
+  return runs.map((items, index) => ({ items, neededBytes: sizes.slice(index).reduce((sum, size) => sum + size, 0) }));
+}
+
+interface Outcome {
+  readonly stored: ReadonlySet<string>;
+  readonly refused: ReadonlySet<string>;
+  readonly words: readonly string[];
+}
+
+export async function send(sender: Sender, paths: readonly StorePath[], signalled: Signalled = {}): Promise<SendReport> {
+  const { store, host } = sender;
+  const closure = store.closure(paths);
+  const sent: StorePath[] = [];
+  let sentBytes = 0;
+  let wanted = await missing(sender, closure, signalled);
+  for (let again = 0; wanted.length > 0; again += 1) {
+    const items = wanted.map((path): Weighed => {
+      const physical = store.physical(path);
+      return { path, physical, references: store.references(path), weight: weigh(host.files, physical) };
+    });
+    const outcomes = await sendBatches(sender, batchesOf(items), signalled, (count) => (sentBytes += count));
+    const stored = new Set(outcomes.flatMap((outcome) => [...outcome.stored]));
+    sent.push(...wanted.filter((path) => stored.has(baseName(path))));
+    const left = wanted.filter((path) => !stored.has(baseName(path)));
+    if (left.length > 0 && again === AGAIN_MAX) throw damaged(sender, left, outcomes);
+    wanted = left;
+  }
+  return { sent, sentBytes };
+}
+
+/** All of them, also when one fails: what was whole of the others is kept. */
+async function sendBatches(
+  sender: Sender,
+  batches: readonly Batch[],
+  { signal }: Signalled,
+  onBytes: (count: number) => void,
+): Promise<readonly Outcome[]> {
+  const stop = new AbortController();
+  const signals = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
+  const running: Promise<Outcome>[] = [];
+  try {
+    for (const batch of batches) {
+      const before = running.at(-1) ?? Promise.resolve();
+      // What a name in the store refers to is there before it: the archive's last bytes wait for the batch before.
+      const mayEnd = async (): Promise<void> => void (await before);
+      const one = sendBatch(sender, batch, { signal: signals, mayEnd, onBytes });
+      // Looked at in the end; until then nobody is to miss it.
+      one.catch(() => undefined);
+      running.push(one);
+      await running.at(-BATCHES_MAX);
+    }
+    return await Promise.all(running);
+  } catch (error) {
+    stop.abort();
+    await Promise.allSettled(running);
+    signal?.throwIfAborted();
+    throw error;
+  }
+}
+
+async function sendBatch(
+  sender: Sender,
+  { items, neededBytes }: Batch,
+  options: { readonly signal: AbortSignal; readonly mayEnd: () => Promise<void>; readonly onBytes: (count: number) => void },
+): Promise<Outcome> {
+  const { host, connection, record } = sender;
+  const { signal, mayEnd, onBytes } = options;
+  const id = `send-${crypto.randomUUID()}`;
+  const { root, facts } = record;
+  const body = sendScript({ root, system: facts.system, id, items, neededBytes });
+  const input = archiveOf(host.files, items, { mayEnd, onBytes });
+  const end = await connection.start({ doing: doing(items), body }, { input, signal }).ended;
+  const names = (event: string): ReadonlySet<string> =>
+    new Set(end.events.filter(({ name }) => name === event).map(({ rest }) => rest));
+  const outcome: Outcome = { stored: names("stored"), refused: names("refused"), words: end.words };
+  if (end.status !== 0 || outcome.stored.size < items.length) refuseFull(sender, end, items, neededBytes);
+  if (end.status !== 0) throw failed(sender, items, end);
+  return outcome;
+}
+
+function doing(items: readonly SentItem[]): string {
+  const [first] = items;
+  if (first === undefined) return "sending nothing";
+  return items.length === 1 ? `sending ${first.path}` : `sending ${first.path} and ${items.length - 1} more`;
+}
+
+const FULL_WORDS = /no space left on device|dis[ck] quota exceeded|file system full/i;
+
+/** @throws Problem E_HOST_FULL when that is what stopped it */
+function refuseFull({ record }: Sender, end: ScriptEnd, items: readonly SentItem[], neededBytes: number): void {
+  const said = end.events.find(({ name }) => name === "full");
+  const words = end.words.find((line) => FULL_WORDS.test(line));
+  if (said === undefined && words === undefined) return;
+  const needed = formatSize(Number(said?.fields[0] ?? neededBytes));
+  const free = said === undefined ? "it filled up on the way" : `${formatSize(Number(said.fields[1]))} are free`;
+  throw new Problem({
+    code: "E_HOST_FULL",
+    message: `${doing(items)}: the disk of the host ${record.name} is too small: ${needed} are needed there, ${free}`,
+    ...(words === undefined ? {} : { details: [words] }),
+    where: record.root,
+    hint: "what was not finished is removed there; make room, or remove items that nobody asked for lately from its store",
+    exit: 3,
+  });
+}
+
+function failed({ record }: Sender, items: readonly SentItem[], end: ScriptEnd): Problem {
+  const unsafe = end.events.find(({ name }) => name === "unsafe");
+  if (unsafe !== undefined) return unsafeDirectory(record, doing(items), unsafe.rest);
+  return new Problem({
+    code: "E_SCRIPT_FAILED",
+    message: `${doing(items)} to the host ${record.name}: the script ended with status ${end.status}`,
+    details: end.words,
+    hint: `garth host check ${record.name} says what it lacks`,
+  });
+}
+
+export function unsafeDirectory({ name }: HostRecord, doing: string, path: string): Problem {
+  return new Problem({
+    code: "E_HOST_UNSAFE",
+    message: `${doing}: ${path} on the host ${name} is a symlink or no directory; nothing is put where somebody else decides`,
+    where: path,
+    hint: "find out who made it; remove it, and Garth makes the directory",
+    exit: 3,
+  });
+}
+
+function damaged({ record }: Sender, left: readonly StorePath[], outcomes: readonly Outcome[]): Problem {
+  return new Problem({
+    code: "E_HOST_DAMAGED",
+    message: `sending ${left[0] ?? ""} to the host ${record.name}: it came there as something else, twice`,
+    details: [...left.slice(1, 10), ...outcomes.flatMap(({ words }) => words).slice(-20)],
+    hint: `is the disk of ${record.name} sound? \`garth store verify\` says whether it is damaged here`,
+  });
+}
