@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { treeOf } from "../guest/testing.ts";
 import { localHost, type Running } from "../host/index.ts";
+import { makeStandIn, recordedCalls, STAND_IN_INIT } from "./standin.testing.ts";
 import type { HostWish } from "./types.ts";
 
 export interface TestHost extends AsyncDisposable {
@@ -49,9 +50,9 @@ export interface TestHost extends AsyncDisposable {
 }
 
 export interface TestHostOptions {
-  readonly kind: "linux";
+  readonly kind: "linux" | "freebsd";
   readonly name?: string;
-  /** Login shell of root and of `user` (uid 1000). Default /bin/sh. */
+  /** Login shell of root and of `user` (uid 1000). Default /bin/sh; "/bin/csh" is tcsh. */
   readonly shell?: string;
   /** Who logs in. Default root. */
   readonly user?: "root" | "user";
@@ -59,6 +60,12 @@ export interface TestHostOptions {
   readonly config?: readonly string[];
   /** What /bin/sh is there. Default dash. */
   readonly sh?: "dash" | "busybox";
+  /** The directory on it that is Garth's. Default: one with a blank in its name. */
+  readonly root?: string;
+  /** Of a stand-in for FreeBSD: what sysctl(8) says there, such as { "kern.racct.enable": "1" }. */
+  readonly sysctl?: Readonly<Record<string, string>>;
+  /** Of a stand-in for FreeBSD: paths that are not there, such as "/usr/bin/nc". */
+  readonly without?: readonly string[];
 }
 
 const host = localHost();
@@ -73,18 +80,25 @@ mount --bind "$1/group" /etc/group
 exec /usr/sbin/sshd -D -e -f "$1/sshd_config"`;
 
 export async function openTestHost(options: TestHostOptions): Promise<TestHost> {
-  const { name = `test-${options.kind}`, shell = "/bin/sh", user = "root", sh = "dash" } = options;
+  const { kind, name = `test-${kind}`, shell = "/bin/sh", user = "root", sh = "dash" } = options;
   const directory = fs.mkdtempSync(`${tmpdir()}/garth-host-`);
   const file = (base: string): string => join(directory, base);
-  const server: { running?: Running } = {};
+  const world = file("freebsd");
+  /** Where sshd's files are, in its own words. */
+  const settings = kind === "freebsd" ? "/etc/ssh" : directory;
+  const init =
+    kind === "freebsd"
+      ? [STAND_IN_INIT, "sh", world, "/usr/sbin/sshd", "-D", "-e", "-f", `${settings}/sshd_config`]
+      : [LINUX_INIT, "sh", directory, sh];
+  const machine: { running?: Running } = {};
 
   const start = async (): Promise<void> => {
     const listening = Promise.withResolvers<void>();
     let log = "";
     // It is not to outlive a test that was killed.
-    const alone = ["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL"];
+    const alone = ["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child=KILL"];
     const running = host.spawn(
-      { argv: ["setpriv", ...alone, "sh", "-c", LINUX_INIT, "sh", directory, sh] },
+      { argv: ["setpriv", ...alone, "sh", "-c", ...init] },
       {
         session: "own",
         onOutput: (chunk) => {
@@ -94,22 +108,22 @@ export async function openTestHost(options: TestHostOptions): Promise<TestHost> 
       },
     );
     void running.exited.then(() => listening.reject(new Error(`the host did not start: ${log}`)));
-    server.running = running;
+    machine.running = running;
     await listening.promise;
   };
-  const tree = (): readonly number[] => (server.running === undefined ? [] : treeOf(server.running.pid));
+  const tree = (): readonly number[] => (machine.running === undefined ? [] : treeOf(machine.running.pid));
   /** The host's first process, which is the server. */
-  const init = (): number => {
+  const first = (): number => {
     const pid = tree()[1];
     if (pid === undefined) throw new Error("the host is not running");
     return pid;
   };
   const kill = async (): Promise<void> => {
-    if (server.running === undefined) return;
+    if (machine.running === undefined) return;
     // With the first process the kernel kills all of its namespace.
     for (const pid of tree().slice(0, 2).toReversed()) signalIfAny(pid, "SIGKILL");
-    await server.running.exited;
-    delete server.running;
+    await machine.running.exited;
+    delete machine.running;
   };
   const close = async (): Promise<void> => {
     await kill();
@@ -117,11 +131,18 @@ export async function openTestHost(options: TestHostOptions): Promise<TestHost> 
   };
 
   try {
-    const hostKey = await makeFiles(directory, options.config ?? [], shell);
+    fs.chmodSync(directory, 0o755);
+    if (kind === "freebsd") makeStandIn(world, { ...options, sh, shell });
+    else writeUsers(directory, shell);
     const port = host.freePort();
-    fs.appendFileSync(file("sshd_config"), `ListenAddress 127.0.0.1:${port}\n`);
+    const hostKey = await makeKeys(directory, kind === "freebsd" ? join(world, settings) : directory, [
+      ...(options.config ?? []),
+      `ListenAddress 127.0.0.1:${port}`,
+      `HostKey ${settings}/host-key`,
+      `AuthorizedKeysFile ${settings}/authorized_keys`,
+    ]);
     await start();
-    const root = file("its root");
+    const { root = kind === "freebsd" ? "/frx/var/garth/its root" : file("its root") } = options;
     const keyText = fs.readFileSync(file("host-key.pub"), "utf8").trim();
     return {
       address: "127.0.0.1",
@@ -133,13 +154,15 @@ export async function openTestHost(options: TestHostOptions): Promise<TestHost> 
       directory,
       root,
       wish: { name, url: `ssh://${user}@127.0.0.1:${port}`, root, jobs: 2, identityFile: file("user-key"), hostKey },
-      path: (onHost) => `/proc/${init()}/root${onHost}`,
+      path: (onHost) => `/proc/${first()}/root${onHost}`,
       look: (commandLine) => {
-        const said = Bun.spawnSync(["nsenter", "-t", String(init()), "-a", "-r", "-w", "/bin/sh", "-c", commandLine]);
+        const said = Bun.spawnSync(["nsenter", "-t", String(first()), "-a", "-r", "-w", "/bin/sh", "-c", commandLine], {
+          env: { PATH: "/sbin:/bin:/usr/sbin:/usr/bin" },
+        });
         if (said.exitCode !== 0) throw new Error(`${commandLine}: ${said.exitCode}: ${said.stderr.toString()}`);
         return said.stdout.toString();
       },
-      recorded: () => [],
+      recorded: () => (kind === "freebsd" ? recordedCalls(world) : []),
       kill,
       reboot: async () => {
         await kill();
@@ -152,8 +175,8 @@ export async function openTestHost(options: TestHostOptions): Promise<TestHost> 
         for (const pid of tree()) signalIfAny(pid, "SIGCONT");
       },
       dropConnections: () => {
-        const first = init();
-        for (const pid of tree()) if (parentOf(pid) === first && commandOf(pid).startsWith("sshd")) endSession(pid);
+        const server = first();
+        for (const pid of tree()) if (parentOf(pid) === server && commandOf(pid).startsWith("sshd")) endSession(pid);
       },
       close,
       [Symbol.asyncDispose]: close,
@@ -164,20 +187,17 @@ export async function openTestHost(options: TestHostOptions): Promise<TestHost> 
   }
 }
 
-/** Keys, configuration without its port, users. Returns the fingerprint of the host key. */
-async function makeFiles(directory: string, config: readonly string[], shell: string): Promise<string> {
-  const file = (base: string): string => join(directory, base);
-  fs.chmodSync(directory, 0o755);
+/** Keys here, and there what the server needs of them. Returns the fingerprint of the host key. */
+async function makeKeys(directory: string, settings: string, config: readonly string[]): Promise<string> {
   // In it sshd confines itself; another one may be using it.
   fs.mkdirSync("/run/sshd", { recursive: true, mode: 0o755 });
   for (const key of ["host-key", "user-key"]) {
-    await host.run({ argv: ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key, "-f", file(key)] });
+    await host.run({ argv: ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key, "-f", join(directory, key)] });
   }
-  fs.copyFileSync(file("user-key.pub"), file("authorized_keys"));
+  fs.copyFileSync(join(directory, "user-key.pub"), join(settings, "authorized_keys"));
+  if (settings !== directory) fs.copyFileSync(join(directory, "host-key"), join(settings, "host-key"));
   const lines = [
     ...config,
-    `HostKey ${file("host-key")}`,
-    `AuthorizedKeysFile ${file("authorized_keys")}`,
     "StrictModes no",
     "UsePAM no",
     "PidFile none",
@@ -185,7 +205,16 @@ async function makeFiles(directory: string, config: readonly string[], shell: st
     "KbdInteractiveAuthentication no",
     "PermitRootLogin prohibit-password",
   ];
-  fs.writeFileSync(file("sshd_config"), `${lines.join("\n")}\n`);
+  fs.writeFileSync(join(settings, "sshd_config"), `${lines.join("\n")}\n`);
+  const printed = await host.run({ argv: ["ssh-keygen", "-l", "-E", "sha256", "-f", join(directory, "host-key.pub")] });
+  const fingerprint = printed.text().split(" ")[1];
+  if (fingerprint === undefined) throw new Error(`ssh-keygen said: ${printed.text()}`);
+  return fingerprint;
+}
+
+/** This system's own users, but for those two. */
+function writeUsers(directory: string, shell: string): void {
+  const file = (base: string): string => join(directory, base);
   for (const [name, id] of [
     ["root", 0],
     ["user", 1000],
@@ -202,10 +231,6 @@ async function makeFiles(directory: string, config: readonly string[], shell: st
   const people = [`root:x:0:0:root:${file("home-root")}:${shell}`, `user:x:1000:1000:A person:${file("home-user")}:${shell}`];
   fs.writeFileSync(file("passwd"), `${[...people, ...others("/etc/passwd")].join("\n")}\n`);
   fs.writeFileSync(file("group"), `${["root:x:0:", "user:x:1000:", ...others("/etc/group")].join("\n")}\n`);
-  const printed = await host.run({ argv: ["ssh-keygen", "-l", "-E", "sha256", "-f", file("host-key.pub")] });
-  const fingerprint = printed.text().split(" ")[1];
-  if (fingerprint === undefined) throw new Error(`ssh-keygen said: ${printed.text()}`);
-  return fingerprint;
 }
 
 /** The processes of one connection that are sshd's own, not what it started. */
