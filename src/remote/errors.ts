@@ -33,6 +33,23 @@ export function hostExists(name: string, url: string): Problem {
   });
 }
 
+export function hostBusy({ name }: Whom, doing: string, details: readonly string[]): Problem {
+  return new Problem({
+    code: "E_HOST_BUSY",
+    message: `${doing}: something is at work on the host ${name}, or was left there`,
+    details,
+    hint: `wait for the builds there; what a dead one left is undone by the next: garth build --on ${name}`,
+  });
+}
+
+export function beingChanged(name: string): Problem {
+  return new Problem({
+    code: "E_HOST_BUSY",
+    message: `the host ${name} is being added or removed by another process`,
+    hint: "wait for it: garth host ls",
+  });
+}
+
 export function unreachable({ name, url }: Whom, doing: string, what: string, said: readonly string[] = []): Problem {
   return new Problem({
     code: "E_HOST_UNREACHABLE",

@@ -1,0 +1,160 @@
+set -eu
+PATH=/sbin:/bin:/usr/sbin:/usr/bin
+LC_ALL=C
+export PATH LC_ALL
+umask 022
+
+event() {
+  printf 'garth: %s\n' "$*" >&2
+}
+
+newline='
+'
+
+# The first line of what a tool said, or nothing.
+first_of() {
+  said=$("$@" 2>/dev/null) || said=
+  said=${said%%"$newline"*}
+}
+
+absent() {
+  for tool do
+    command -v "$tool" >/dev/null 2>&1 || event absent "$tool"
+  done
+}
+
+# What somebody sees who tries it: its last line is why.
+try() {
+  what=$1
+  shift
+  if said=$("$@" 2>&1); then
+    event "$what" ok
+  else
+    event "$what" failed "${said##*"$newline"}"
+  fi
+}
+
+module() {
+  if kldstat -q -m "$1" 2>/dev/null; then
+    event "$1" loaded
+  elif [ -f "/boot/kernel/$1.ko" ] || [ -f "/boot/modules/$1.ko" ]; then
+    event "$1" loadable
+  else
+    event "$1" absent
+  fi
+}
+
+jail_name=garth-check-$$
+made=
+end_jail() {
+  [ -z "$made" ] || jail -R "$jail_name" >/dev/null 2>&1 || :
+  made=
+}
+trap end_jail EXIT
+trap 'exit 1' HUP INT PIPE TERM
+
+try_jail() {
+  jail -qc name="$jail_name" path=/ persist && jexec "$jail_name" /bin/sh -c :
+}
+
+look_at_freebsd() {
+  first_of freebsd-version -u
+  event release "${said:-$(uname -r)}"
+  event kernel "$(uname -r)"
+  event osversion "$(uname -U)" "$(uname -K)"
+  event processors "$(sysctl -n hw.ncpu)"
+  event memory "$(sysctl -n hw.physmem)"
+  first_of sysctl -n security.jail.children.max
+  event jailed "$(sysctl -n security.jail.jailed)" "${said:-0}"
+  absent awk cat chmod chown cut date df du env find grep head id kill ln ls mkdir mount mtree mv ps rm rmdir sed sh sleep sort stat tail tar timeout touch tr umount uname wc xargs chroot jail jexec jls limits lockf mount_nullfs sha256 sysctl
+  if [ "$(id -u)" = 0 ]; then
+    made=1
+    try jail try_jail
+    end_jail
+  fi
+  module nullfs
+  module zfs
+  module vmm
+  if kldstat -q -m zfs 2>/dev/null; then
+    zpool list -H -o name 2>/dev/null | while read -r pool; do event zpool "$pool"; done
+  fi
+  first_of sysctl -n kern.racct.enable
+  event racct "${said:-absent}"
+  if grep -Eq '^ *(VT-x: |SVM: )' /var/run/dmesg.boot 2>/dev/null; then event virtual yes; else event virtual no; fi
+}
+
+look_at_linux() {
+  event release "$(uname -r)"
+  event kernel "$(uname -r)"
+  event processors "$(grep -c '^processor' /proc/cpuinfo)"
+  event memory "$(awk '$1 == "MemTotal:" { printf "%.0f", $2 * 1024 }' /proc/meminfo)"
+  absent awk cat chmod chown cut date df du env find grep head id kill ln ls mkdir mount mtree mv ps rm rmdir sed sh sleep sort stat tail tar timeout touch tr umount uname wc xargs bwrap flock nice prlimit setpriv sha256sum unshare
+  if command -v bwrap >/dev/null 2>&1; then
+    try sandbox bwrap --unshare-all --die-with-parent --ro-bind / / --proc /proc --dev /dev /bin/sh -c :
+  fi
+  if [ -c /dev/kvm ]; then event kvm yes; else event kvm no; fi
+}
+
+event system "$(uname -s)" "$(uname -m)"
+event uid "$(id -u)"
+case $(uname -s) in
+  FreeBSD) look_at_freebsd ;;
+  Linux) look_at_linux ;;
+  *) exit 0 ;;
+esac
+me=$(id -u)
+
+look_at() {
+  state=ok
+  if [ -L "$1" ]; then
+    state=symlink
+  elif [ ! -e "$1" ]; then
+    state=absent
+  elif [ ! -d "$1" ]; then
+    state=other
+  else
+    listed=$(ls -ldn "$1")
+    # shellcheck disable=SC2086 # Into its fields: mode, links, owner.
+    set -- $listed
+    case $3 in 0 | "$me") ;; *) state=foreign ;; esac
+    case $1 in
+      ?????????[tT]*) ;;
+      ?????w* | ????????w*) state=open ;;
+    esac
+  fi
+}
+
+look_at_place() {
+  last=/
+  for dir do
+    look_at "$dir"
+    case $state in
+      ok) last=$dir ;;
+      absent) break ;;
+      *)
+        event place "$state" "$dir"
+        return 0
+        ;;
+    esac
+  done
+  event place ok "$last"
+}
+
+look_at_place \
+  / \
+  /frx \
+  /frx/var \
+  /frx/var/garth \
+  /frx/var/garth/remote
+
+# KiB, one line, however long the name of the device is.
+df -Pk "$last" | while read -r _ total _ free _; do
+  case $total in
+    *[!0-9]*) ;;
+    *) event space "$((free * 1024))" "$((total * 1024))" ;;
+  esac
+done
+
+event ask
+IFS= read -r _ || exit 0
+event clock "$(date +%s)"

@@ -1,0 +1,83 @@
+set -eu
+PATH=/sbin:/bin:/usr/sbin:/usr/bin
+LC_ALL=C
+export PATH LC_ALL
+umask 022
+
+event() {
+  printf 'garth: %s\n' "$*" >&2
+}
+
+me=$(id -u)
+
+look_at() {
+  state=ok
+  if [ -L "$1" ]; then
+    state=symlink
+  elif [ ! -e "$1" ]; then
+    state=absent
+  elif [ ! -d "$1" ]; then
+    state=other
+  else
+    listed=$(ls -ldn "$1")
+    # shellcheck disable=SC2086 # Into its fields: mode, links, owner.
+    set -- $listed
+    case $3 in 0 | "$me") ;; *) state=foreign ;; esac
+    case $1 in
+      ?????????[tT]*) ;;
+      ?????w* | ????????w*) state=open ;;
+    esac
+  fi
+}
+
+refuse() {
+  case $state in
+    absent) echo "$1 cannot be made" >&2 ;;
+    symlink) echo "$1 is a symlink" >&2 ;;
+    other) echo "$1 is no directory" >&2 ;;
+    foreign) echo "$1 is somebody else's" >&2 ;;
+    open) echo "$1 can be written to by others" >&2 ;;
+  esac
+  exit 1
+}
+
+alive() {
+  [ "$1" = living ]
+}
+
+root=/frx/var/garth/remote
+look_at "$root"
+[ "$state" != absent ] || exit 0
+[ "$state" = ok ] || refuse "$root"
+free=1
+
+# FreeBSD's mount -p has tabs between its fields and writes blanks as they are; Linux has blanks, and writes them in octal.
+tab=$(printf '\t')
+if [ "$(uname -s)" = FreeBSD ]; then mounts=$(mount -p); else mounts=$(tr ' ' "$tab" </proc/self/mounts); fi
+while IFS=$tab read -r _ point _; do
+  case $point in
+    /frx/var/garth/remote | /frx/var/garth/remote/*)
+      event mounted "$point"
+      free=
+      ;;
+  esac
+done <<EOF
+$mounts
+EOF
+
+for file in "$root"/tmp/*/owner; do
+  [ -f "$file" ] || continue
+  if read -r owner <"$file" && alive "$owner"; then
+    event busy "${owner%% *}"
+    free=
+  fi
+done
+[ -n "$free" ] || exit 1
+
+for name in store incoming tmp users used lock; do
+  [ -e "$root/$name" ] || continue
+  # A directory without the right to write into it cannot be emptied by who is not root.
+  [ "$me" = 0 ] || chmod -R u+w "$root/$name"
+  rm -rf "${root:?}/$name"
+done
+rmdir "$root" 2>/dev/null || :

@@ -1,0 +1,157 @@
+/**
+ * Scripts for the directory that is Garth's on a host: made, and taken away. Pure.
+ *
+ * A directory on the way to it that somebody else could change, or that is a symlink, would lead our work elsewhere: it is refused.
+ */
+import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
+
+/** What lies directly in it (remote/types.ts). */
+export const ROOT_DIRECTORIES = ["store", "incoming", "tmp", "users", "used"] as const;
+
+/** Each directory from the top to the path: "/frx/var" is "/", "/frx", "/frx/var". */
+function stepsTo(path: string): readonly string[] {
+  const names = path.split("/").filter((name) => name !== "");
+  return ["/", ...names.map((_, index) => `/${names.slice(0, index + 1).join("/")}`)];
+}
+
+/**
+ * `look_at DIR` sets $state to "ok", "absent", "symlink", "other" (no directory), "foreign" (its owner is neither root nor who asks) or "open" (others may
+ * put other things in its place). ls(1) says the same everywhere; stat(1) does not.
+ */
+const LOOK_AT = `me=$(id -u)
+
+look_at() {
+  state=ok
+  if [ -L "$1" ]; then
+    state=symlink
+  elif [ ! -e "$1" ]; then
+    state=absent
+  elif [ ! -d "$1" ]; then
+    state=other
+  else
+    listed=$(ls -ldn "$1")
+    # shellcheck disable=SC2086 # Into its fields: mode, links, owner.
+    set -- $listed
+    case $3 in 0 | "$me") ;; *) state=foreign ;; esac
+    case $1 in
+      ?????????[tT]*) ;;
+      ?????w* | ????????w*) state=open ;;
+    esac
+  fi
+}
+`;
+
+/** Says \`place STATE PATH\` for the first directory on the way that will not do, and \`place ok DIR\` with the last one that is there. */
+export function lookAtPlace(root: string): string {
+  return `${LOOK_AT}
+look_at_place() {
+  last=/
+  for dir do
+    look_at "$dir"
+    case $state in
+      ok) last=$dir ;;
+      absent) break ;;
+      *)
+        event place "$state" "$dir"
+        return 0
+        ;;
+    esac
+  done
+  event place ok "$last"
+}
+
+look_at_place \\
+${stepsTo(root)
+  .map((step) => `  ${shellQuote(step)}`)
+  .join(" \\\n")}
+`;
+}
+
+/** Ends the script with a word about the directory that will not do. */
+const REFUSE = `refuse() {
+  case $state in
+    absent) echo "$1 cannot be made" >&2 ;;
+    symlink) echo "$1 is a symlink" >&2 ;;
+    other) echo "$1 is no directory" >&2 ;;
+    foreign) echo "$1 is somebody else's" >&2 ;;
+    open) echo "$1 can be written to by others" >&2 ;;
+  esac
+  exit 1
+}
+`;
+
+/** Makes what is missing of the root and of what lies in it. Says why not and ends with status 1 where it must not. */
+export function makePlaceScript(root: string): string {
+  const steps = [...stepsTo(root), ...ROOT_DIRECTORIES.map((name) => `${root}/${name}`)];
+  return `${SCRIPT_HEAD}
+${LOOK_AT}
+${REFUSE}
+for dir in \\
+${steps.map((step) => `  ${shellQuote(step)}`).join(" \\\n")}; do
+  look_at "$dir"
+  if [ "$state" = absent ]; then
+    # Somebody else may be making it, too.
+    mkdir -m 755 "$dir" 2>/dev/null || :
+    look_at "$dir"
+  fi
+  [ "$state" = ok ] || refuse "$dir"
+done
+`;
+}
+
+/** As mount tables write a path: blanks and backslashes in octal. */
+function tableField(path: string): string {
+  return path.replaceAll(/[ \t\n\\]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, "0")}`);
+}
+
+/**
+ * Takes away what lies in the root, and the root when nothing else is in it. Says \`mounted PATH\` for each mount below it, \`busy NAME\` for
+ * each script that lives and owns something, and does nothing then. \`alive\`: sandbox/job-script.ts.
+ */
+export function purgeScript(root: string, processFunctions: string): string {
+  const patterns = [...new Set([root, tableField(root)])]
+    .map((path) => `${shellQuote(path)} | ${shellQuote(path)}/*`)
+    .join(" | ");
+  return `${SCRIPT_HEAD}
+${LOOK_AT}
+${REFUSE}
+${processFunctions.trimEnd()}
+
+root=${shellQuote(root)}
+look_at "$root"
+[ "$state" != absent ] || exit 0
+[ "$state" = ok ] || refuse "$root"
+free=1
+
+# FreeBSD's mount -p has tabs between its fields and writes blanks as they are; Linux has blanks, and writes them in octal.
+tab=$(printf '\\t')
+if [ "$(uname -s)" = FreeBSD ]; then mounts=$(mount -p); else mounts=$(tr ' ' "$tab" </proc/self/mounts); fi
+while IFS=$tab read -r _ point _; do
+  case $point in
+    ${patterns})
+      event mounted "$point"
+      free=
+      ;;
+  esac
+done <<EOF
+$mounts
+EOF
+
+for file in "$root"/tmp/*/owner; do
+  [ -f "$file" ] || continue
+  if read -r owner <"$file" && alive "$owner"; then
+    event busy "\${owner%% *}"
+    free=
+  fi
+done
+[ -n "$free" ] || exit 1
+
+for name in ${ROOT_DIRECTORIES.join(" ")} lock; do
+  [ -e "$root/$name" ] || continue
+  # A directory without the right to write into it cannot be emptied by who is not root.
+  [ "$me" = 0 ] || chmod -R u+w "$root/$name"
+  rm -rf "\${root:?}/$name"
+done
+rmdir "$root" 2>/dev/null || :
+`;
+}
