@@ -21,7 +21,7 @@ if ($given{r} || $given{R}) {
     usage($usage) if !@ARGV;
     my $config = $given{R} ? undef : $given{f} ? $given{f}[-1] : -e '/etc/jail.conf' ? '/etc/jail.conf' : undef;
     my %known = defined $config ? read_config($config) : ();
-    for my $name (@ARGV) { stop($name, $known{$name} || {}, !$given{R} && $known{$name}) or $errors = 1 }
+    for my $name (@ARGV) { stop($name, $known{$name} ? checked($known{$name}, $name) : {}, !$given{R} && $known{$name}) or $errors = 1 }
     exit $errors;
 }
 usage($usage) if !$given{c};
@@ -36,7 +36,7 @@ if (@ARGV > 1 || @ARGV == 1 && $ARGV[0] =~ /=/) {
 my %known = read_config($given{f} ? $given{f}[-1] : '/etc/jail.conf');
 for my $name (@ARGV ? @ARGV : sort keys %known) {
     if (!$known{$name}) { warnx("\"$name\" not found"); exit 1 }
-    start($known{$name}, $name, 1) or $errors = 1;
+    start(checked($known{$name}, $name), $name, 1) or $errors = 1;
 }
 exit $errors;
 
@@ -58,6 +58,17 @@ sub set {
         complain($name, "$plain: non-integer value \"$value\""); exit 1;
     }
     $jail->{$plain} = $value;
+}
+
+# Parameters are judged of the jails that something is done with.
+sub checked {
+    my ($parameters, $name) = @_;
+    my %jail = (name => $name);
+    for (@$parameters) {
+        my ($key, $adds, $value) = @$_;
+        set(\%jail, $name, $key, $adds && defined $jail{$key} ? "$jail{$key},$value" : $value);
+    }
+    return \%jail;
 }
 
 # jail.conf(5): jails of parameters; words bare, in double quotes (with backslashes and $variables), or in single quotes.
@@ -84,25 +95,25 @@ sub read_config {
             push @tokens, [ 'word', $word, $line ];
         }
     }
-    my (%jails, %global);
+    my (%jails, @global);
     my $is = sub { @tokens && $tokens[0][0] eq $_[0] };
     my $take = sub { my $t = shift @tokens or $bad->('syntax error at the end'); $t->[0] eq $_[0] or ($line = $t->[2], $bad->("syntax error near \"" . ($t->[1] // $t->[0]) . '"')); $t->[1] };
     my $parameter = sub {
-        my ($jail, $name, $key) = @_;
-        if ($is->(';')) { shift @tokens; set($jail, $name, $key, undef); return }
+        my ($list, $key) = @_;
+        if ($is->(';')) { shift @tokens; push @$list, [ $key, 0, undef ]; return }
         my $adds = $is->('+=');
         $take->($adds ? '+=' : '=');
         my @values = $take->('word');
         while ($is->(',')) { shift @tokens; push @values, $take->('word') }
         $take->(';');
-        set($jail, $name, $key, join ',', $adds && defined $jail->{$key} ? $jail->{$key} : (), @values);
+        push @$list, [ $key, $adds, join ',', @values ];
     };
     while (@tokens) {
         my $word = $take->('word');
-        if (!$is->('{')) { $parameter->(\%global, undef, $word); next }
+        if (!$is->('{')) { $parameter->(\@global, $word); next }
         shift @tokens;
-        $jails{$word} = { %global, name => $word };
-        while (!$is->('}')) { my $key = $take->('word'); $parameter->($jails{$word}, $word, $key) }
+        $jails{$word} = [@global];
+        while (!$is->('}')) { $parameter->($jails{$word}, $take->('word')) }
         shift @tokens;
     }
     return %jails;

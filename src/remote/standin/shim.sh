@@ -16,7 +16,7 @@ no_long_options() {
   for word; do
     case $word in
     --) break ;;
-    --*) refuse - ;;
+    --*) refuse -- ;;
     esac
   done
 }
@@ -221,7 +221,7 @@ find)
   ;;
 xargs)
   case ${1-} in
-  --*) refuse - ;;
+  --*) refuse -- ;;
   esac
   refuse_letters 'dai' "${1-}"
   # Nothing is run for no input, with or without -r.
@@ -229,7 +229,7 @@ xargs)
   ;;
 env)
   case ${1-} in
-  --?*) refuse - ;;
+  --?*) refuse -- ;;
   esac
   exec "$real" "$@"
   ;;
