@@ -7,8 +7,8 @@
  * What only the host knows is found by the script: the user's number, which paths of the host view are symlinks there, where control groups
  * can be made. Without control groups each process is limited for itself.
  *
- * Four files in the scratch directory say what there is to undo: bwrap's own account of the processes it started, the names of the control
- * groups, the pipe that the builder prints into, and nothing else: what is mounted is mounted in a namespace that ends with its processes.
+ * Two files in the scratch directory say what there is to undo: bwrap's own account of the process it started, and the names of the control
+ * groups. What is mounted is mounted in a namespace that ends with its processes.
  *
  * util-linux and env(1) of coreutils are called by their whole names: busybox sh would take smaller ones of its own.
  */
@@ -43,8 +43,9 @@ export function bubblewrapJob(plan: SandboxPlan, root: readonly RootEntry[]): Re
         what: "bubblewrap for one build",
         variables: variables(plan),
         functions: [
-          asRoot(plan) ? NAMESPACE_FUNCTION : "",
+          asRoot(plan) ? NAMESPACE_FUNCTIONS : "",
           asRoot(plan) ? groupFunctions(plan) : "",
+          linkFunctions(plan, root),
           setUpFunctions(plan, root),
           sandboxFunctions(plan, root),
           ENDING_FUNCTIONS,
@@ -77,24 +78,30 @@ function variables(plan: SandboxPlan): string {
 inside_file=$scratch/bwrap.json
 groups_file=$scratch/bwrap.groups
 output_pipe=$scratch/bwrap.output
-memory_group='' pids_group='' relay=''
-${asRoot(plan) ? "cgroups=/sys/fs/cgroup\n" : ""}`;
+memory_group='' pids_group='' relay='' holder=''
+${asRoot(plan) ? "cgroups=/sys/fs/cgroup\n" : ""}${plan.root.kind === "host" ? "newline='\n'\n" : ""}`;
 }
 
-const NAMESPACE_FUNCTION = `
+const NAMESPACE_FUNCTIONS = `
 # A user namespace in which every id is itself but root's, and which allows none below. bwrap enters it, takes on the user's numbers and
-# keeps its rights until all is mounted. Who made it is let go as soon as it is held by a descriptor.
+# keeps its rights until all is mounted. It is made while other things are; a process holds it until it is held by a descriptor.
+begin_namespace() {
+  /usr/bin/unshare --user --keep-caps sh -c \\
+    'echo 0 >/proc/sys/user/max_user_namespaces && exec /bin/sleep 10' 3<&- </dev/null >/dev/null &
+  holder=$!
+}
+
 open_namespace() {
-  # shellcheck disable=SC2016 # The dollars are that shell's own.
-  holder=$(/usr/bin/unshare --user --keep-caps \\
-    sh -c 'echo 0 >/proc/sys/user/max_user_namespaces && echo $$ && exec sleep 10 >/dev/null 2>&1' </dev/null &)
-  [ -n "$holder" ]
+  until read -r name <"/proc/$holder/comm" && [ "$name" = sleep ]; do
+    began "$holder" || return 1
+  done
   # In one piece, as the kernel asks.
   for map in uid_map gid_map; do
     printf '${ID_MAP.replaceAll("\n", "\\n")}' >"/proc/$holder/$map"
   done
   exec ${NAMESPACE_DESCRIPTOR}<"/proc/$holder/ns/user"
-  kill -KILL "$holder"
+  end_process KILL "$holder"
+  holder=
 }
 `;
 
@@ -176,7 +183,7 @@ function setUpFunctions(plan: SandboxPlan, root: readonly RootEntry[]): string {
   const writable = writableDirectories(plan).map(shellQuote).join(" \\\n    ");
   return `
 left_over() {
-  [ -e "$inside_file" ] || [ -e "$groups_file" ] || [ -e "$output_pipe" ]
+  [ -s "$inside_file" ] || [ -s "$groups_file" ]
 }
 
 # Mount N has no source.
@@ -214,24 +221,24 @@ ${
   sound=1
 ${lookLines(plan, root).join("\n")}
   [ -n "$sound" ] || exit 3
-${
-  asRoot(plan)
-    ? `  install -d -o "$uid" -g "$gid" -m 0755 \\\n    ${writable}
-  open_namespace
+${plan.root.kind === "host" ? "  find_links\n" : ""}${
+    asRoot(plan)
+      ? `  begin_namespace
+  install -d -o "$uid" -g "$gid" -m 0755 \\\n    ${writable}
   if find_groups 2>/dev/null && make_groups 2>/dev/null; then
     event limits all
   else
     end_inside 2>/dev/null
-    rm -f "$groups_file"
+    : >"$groups_file"
     memory_group='' pids_group=''
     event limits each
   fi`
-    : `  install -d -m 0755 \\\n    ${writable}
+      : `  install -d -m 0755 \\\n    ${writable}
   event limits each`
-}
+  }
   # Open to all who have it open: a builder may open its output again by name. The way to it is open to nobody.
-  mkfifo -m 0666 "$output_pipe"
-  if [ "$verb" != enter ]; then
+  [ -p "$output_pipe" ] || mkfifo -m 0666 "$output_pipe"
+${asRoot(plan) ? "  open_namespace\n" : ""}  if [ "$verb" != enter ]; then
     cat "$output_pipe" 3<&- </dev/null 2>/dev/null &
     relay=$!
   fi
@@ -264,6 +271,22 @@ function lookLines(plan: SandboxPlan, root: readonly RootEntry[]): readonly stri
 const optionLines = (options: readonly (readonly string[])[], indent: string): string =>
   options.map((option) => `${indent}${option.map(shellQuote).join(" ")} \\\n`).join("");
 
+/** All at once: each by itself would cost a process. Only a link is answered for, with a line. */
+function linkFunctions(plan: SandboxPlan, root: readonly RootEntry[]): string {
+  if (plan.root.kind === "world") return "";
+  return `
+# Where those of the host view lead that are symlinks there.
+find_links() {
+  links=$(/usr/bin/readlink ${root.map(({ target }) => shellQuote(target)).join(" ")}) || :
+}
+
+next_link() {
+  link=\${links%%"$newline"*}
+  links=\${links#*"$newline"}
+}
+`;
+}
+
 /** Each puts one option before those that are there; what stands at the top of the root does not overlap, so its order says nothing. */
 function rootLines(plan: SandboxPlan, root: readonly RootEntry[]): string {
   const { root: buildRoot } = plan;
@@ -281,7 +304,8 @@ function rootLines(plan: SandboxPlan, root: readonly RootEntry[]): string {
     .map(({ target }) => {
       const path = shellQuote(target);
       return `  if [ -L ${path} ]; then
-    set -- --symlink "$(readlink ${path})" ${path} "$@"
+    next_link
+    set -- --symlink "$link" ${path} "$@"
   elif [ -e ${path} ]; then
     set -- --ro-bind ${path} ${path} "$@"
   fi`;
@@ -354,7 +378,6 @@ ${rootLines(plan, root)}
   set -- bwrap \\
     ${namespaceOption(plan).join(" ")} --uid "$uid" --gid "$gid" \\
 ${optionLines([...isolationOptions(plan), ...directoryOptions(targets)], "    ")}    "$@"
-  exec ${STATUS_DESCRIPTOR}>"$inside_file"
 ${asRoot(plan) ? "  join_groups\n" : ""}  ulimit -c 0
   ulimit -f ${fileSizeBlocks(limits.outputBytes)}
   # Without the right to raise it, the limit stays at what this process has.
@@ -363,12 +386,14 @@ ${beforeBubblewrap(plan)}
 }
 
 builder() {
-  exec >"$output_pipe" 2>&1
+  exec >"$output_pipe" 2>&1 ${STATUS_DESCRIPTOR}>"$inside_file"
+  echo open >&${STATUS_DESCRIPTOR}
   sandbox --new-session -- \\
     ${plan.argv.map(shellQuote).join(" ")}
 }
 
 inner_shell() {
+  exec ${STATUS_DESCRIPTOR}>"$inside_file"
   sandbox -- /bin/sh -i
 }
 `;
@@ -384,13 +409,18 @@ inside_runs() {
 # Every process of the sandbox, and the control groups, which prove it.
 end_inside() {
   inside='' namespace=''
-  if [ -f "$inside_file" ] && read -r line <"$inside_file"; then
-    inside=\${line##*'"child-pid": '}
-    inside=\${inside%%[!0-9]*}
-    namespace=\${line##*'"pid-namespace": '}
-    namespace=\${namespace%%[!0-9]*}
+  if [ -s "$inside_file" ]; then
+    while read -r line; do
+      case $line in *'"child-pid": '*'"pid-namespace": '*)
+        inside=\${line##*'"child-pid": '}
+        inside=\${inside%%[!0-9]*}
+        namespace=\${line##*'"pid-namespace": '}
+        namespace=\${namespace%%[!0-9]*}
+        ;;
+      esac
+    done <"$inside_file"
   fi
-  if [ -f "$groups_file" ]; then
+  if [ -s "$groups_file" ]; then
     { read -r memory_group && read -r pids_group; } <"$groups_file" || :
   fi
   round=0
@@ -421,11 +451,14 @@ ended() {
   return 1
 }
 
+# Emptied, and not removed: that costs a process. The pipe is used again.
 take_down() {
+  end_process KILL "$holder"
   end_inside 2>/dev/null || return 1
   end_process KILL "$relay"
-  relay=
-  rm -f "$inside_file" "$groups_file" "$output_pipe"
+  holder='' relay=''
+  : >"$inside_file"
+  : >"$groups_file"
 }
 `;
 
@@ -453,7 +486,7 @@ ${counters(v1)}
 `
     : ""
 }  end_inside 2>/dev/null || return 0
-  if [ -e "$inside_file" ]; then
+  if [ -s "$inside_file" ]; then
     # It ends with the last of those that can write to it.
     wait "$relay" || :
     while read -r line; do
