@@ -143,6 +143,10 @@ function userFunctions({ identity }: SandboxPlan): string {
 
 let_user_go() {
   :
+}
+
+find_user() {
+  :
 }`;
   }
   return `taken=${shellQuote(identity.taken)}
@@ -179,9 +183,14 @@ link_user() {
 }
 
 let_user_go() {
-  [ -n "$user_link" ] || return 0
+  [ -L "$user_link" ] || return 0
   rm -f "$user_link"
-  user_link=
+}
+
+# What a run that was killed has: $owner is what it called itself.
+find_user() {
+  [ -f "$scratch/user" ] && read -r uid <"$scratch/user" || return 0
+  [ "$(readlink "$taken/$uid")" != "\${owner-}" ] || user_link=$taken/$uid
 }`;
 }
 
@@ -209,9 +218,10 @@ watch_limits() {
   pause=${first}
   while :; do
     doze sleep "$pause"
-    # A script that was killed: no builder is watched for nobody.
+    # A script that was killed: what it led ends, unless somebody has undone it already and begun anew.
     if ! kill -0 "$$"; then
       kill "$leash"
+      [ ! -f "$scratch/${OWNER_FILE}" ] || { read -r line <"$scratch/${OWNER_FILE}" && [ "$line" = "$owner" ] && take_down; }
       exit 0
     fi
     looked=$(date +%s)
@@ -397,6 +407,8 @@ ${enterLines(plan)}  trap : INT QUIT
 teardown)
   be_alone
   if left_over; then clear_away || exit 3; fi
+  find_user
+  let_user_go
   ;;
 *)
   echo "usage: sh $0 run | serve | enter | teardown" >&2
