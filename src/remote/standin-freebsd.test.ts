@@ -191,12 +191,7 @@ describe("jails", () => {
 
 describe("over ssh", () => {
   const ssh = (commandLine: string, to = host): string => {
-    const known = `${to.directory}/known`;
-    writeFileSync(known, `${to.knownHostsLine}\n`);
-    const said = Bun.spawnSync([
-      ...["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "IdentitiesOnly=yes"],
-      ...["-o", `UserKnownHostsFile=${known}`, "-i", to.identityFile, "-p", String(to.port), "root@127.0.0.1", commandLine],
-    ]);
+    const said = Bun.spawnSync([...to.clientWords, commandLine]);
     return `${said.stdout.toString()}${said.stderr.toString()}=${said.exitCode}`;
   };
 

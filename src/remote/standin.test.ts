@@ -1,19 +1,10 @@
 /** Hosts for tests are what they say they are. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { openTestHost, type TestHost } from "./testing.ts";
 
-/** A client that knows its own host alone. */
 function sshOf(host: TestHost, commandLine: string): ReturnType<typeof Bun.spawn<"pipe", "pipe", "pipe">> {
-  const known = `${host.directory}/known`;
-  writeFileSync(known, `${host.knownHostsLine}\n`);
-  const options = ["-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "IdentitiesOnly=yes"];
-  const where = ["-o", `UserKnownHostsFile=${known}`, "-i", host.identityFile, "-p", String(host.port)];
-  return Bun.spawn(["ssh", ...options, ...where, `${host.user}@${host.address}`, commandLine], {
-    stdin: "pipe",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
+  return Bun.spawn([...host.clientWords, commandLine], { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
 }
 
 async function say(host: TestHost, commandLine: string): Promise<string> {

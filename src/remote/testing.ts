@@ -27,6 +27,8 @@ export interface TestHost extends AsyncDisposable {
   readonly knownHostsLine: string;
   /** Its keys and logs, and room for a test's own files. Gone after `close`. */
   readonly directory: string;
+  /** Begins a command line of a client that knows this host alone: ssh, options, the host. */
+  readonly clientWords: readonly string[];
   /** The directory on it that is Garth's. The name has a blank in it. */
   readonly root: string;
   /** For Hosts.add, which is to find it as it is. */
@@ -144,13 +146,19 @@ export async function openTestHost(options: TestHostOptions): Promise<TestHost> 
     await start();
     const { root = kind === "freebsd" ? "/frx/var/garth/its root" : file("its root") } = options;
     const keyText = fs.readFileSync(file("host-key.pub"), "utf8").trim();
+    const knownHostsLine = `[127.0.0.1]:${port} ${keyText}`;
+    fs.writeFileSync(file("known_hosts"), `${knownHostsLine}\n`);
+    const clientOptions = ["BatchMode=yes", "LogLevel=ERROR", "IdentitiesOnly=yes", `UserKnownHostsFile=${file("known_hosts")}`];
+    const where = ["-i", file("user-key"), "-p", String(port), `${user}@127.0.0.1`];
+    const clientWords = ["ssh", "-F", "none", ...clientOptions.flatMap((each) => ["-o", each]), ...where];
     return {
       address: "127.0.0.1",
       port,
       user,
       identityFile: file("user-key"),
       hostKey,
-      knownHostsLine: `[127.0.0.1]:${port} ${keyText}`,
+      knownHostsLine,
+      clientWords,
       directory,
       root,
       wish: { name, url: `ssh://${user}@127.0.0.1:${port}`, root, jobs: 2, identityFile: file("user-key"), hostKey },
