@@ -147,7 +147,7 @@ export function openGarth(options: OpenOptions): Garth {
         cacheDirectory: `${places.state}/cache`,
         ...(home === undefined ? {} : { home }),
       }),
-    goals: (refs) => resolveGoals(host, loadToBuild, refs, system),
+    goals: (refs, of = system) => resolveGoals(host, loadToBuild, refs, of),
     buildReceipt: (result) => buildReceipt(result, openedStore()),
     writeReceipt: (file, fields) => writeReceiptFile(host, file, fields),
     setAsideLedger: () => {

@@ -55,8 +55,8 @@ export interface Garth {
   ship(emit: Emit<BuildEvent>): Ship;
   /** A project file, a directory that holds a garth.ts, or undefined for ./garth.ts. */
   loadProject(file?: string): Promise<Project>;
-  /** `FILE#NAME` references, all of one graph; none means every recipe of ./garth.ts. */
-  goals(refs: readonly string[]): Promise<Goals>;
+  /** `FILE#NAME` references, all of one graph; none means every recipe of ./garth.ts. `of`: what is built for; default this machine's. */
+  goals(refs: readonly string[], of?: System): Promise<Goals>;
   buildReceipt(result: StepResult): ReceiptFields;
   /** A copy of a receipt where the caller wants it, and FILE.json. */
   writeReceipt(file: string, fields: ReceiptFields): void;

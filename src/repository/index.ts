@@ -28,6 +28,7 @@ export {
   type CreateRequest,
   type ItemSource,
 } from "./create.ts";
+export { abiOfHostView, type BuiltOn } from "./host-view.ts";
 export type { Freshness, FreshnessOptions, FreshnessRecord } from "./freshness.ts";
 export { fingerprintOf, generateKey, loadKey, publicKeyFile } from "./keys.ts";
 export { fingerprintOfPublicKey, planPruning, prune, type PruneRequest, signRepository } from "./maintain.ts";

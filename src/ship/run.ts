@@ -4,20 +4,12 @@ import { type Builder, type BuildEvent, buildReceipt, type BuildResult, type Ste
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
 import type { Machines } from "../machine/index.ts";
-import {
-  type Abi,
-  abiString,
-  declaredAbi,
-  describePackage,
-  type PackageDeclaration,
-  type RepositoryDeclaration,
-} from "../pkg/index.ts";
+import { abiString, declaredAbi, describePackage, type PackageDeclaration, type RepositoryDeclaration } from "../pkg/index.ts";
 import type { Pools } from "../pool/index.ts";
 import { graphWithKeys, type Project } from "../project/index.ts";
 import type { ReceiptFields, Receipts } from "../receipt/index.ts";
 import { type Buildable, stepLabel } from "../recipe/index.ts";
 import {
-  abiOfSystem,
   createPackages,
   fingerprintOf,
   generateKey,
@@ -33,9 +25,10 @@ import {
 } from "../repository/index.ts";
 import type { Store } from "../store/index.ts";
 import type { TemplateStore } from "../template/index.ts";
+import { abiOf } from "./abi.ts";
 import { rootName } from "./roots.ts";
 import { type Line, type MadePackage, packageKey, planLine, repositoryKey } from "./plan.ts";
-import { noteResult, readAbi, readFields, readPackages, resultOf } from "./records.ts";
+import { noteResult, readFields, readPackages, resultOf } from "./records.ts";
 import { type ShippedSystem, type ShipReport, type ShipRequest, type StageName, type StageReport, STAGES } from "./types.ts";
 
 export interface ShipContext {
@@ -171,11 +164,12 @@ interface Built {
 
 async function buildStage(shipping: Shipping, emit: Emit<BuildEvent>): Promise<Outcome<Built>> {
   const { context, request, project, line } = shipping;
-  const { host, store, receipts, system } = context;
-  const { graph, keyOf } = graphWithKeys(host, project, line.goals, system);
+  const { host, store, receipts } = context;
+  const { graph, keyOf } = graphWithKeys(host, project, line.goals, request.system ?? context.system);
   const builder = context.builder(emit);
-  const { jobs, keepGoing, keepFailed, signal } = request;
-  const options = { jobs, keepGoing, keepFailed, rebuild: false, check: false, dryRun: false, ...(signal && { signal }) };
+  const { jobs, on, keepGoing, keepFailed, signal } = request;
+  const where = { ...(on === undefined ? {} : { on }), ...(signal && { signal }) };
+  const options = { jobs, keepGoing, keepFailed, rebuild: false, check: false, dryRun: false, ...where };
   const result = await builder.build(graph, options);
   const outputs = new Map<Buildable, StepResult>();
   for (const goal of line.goals) {
@@ -218,7 +212,7 @@ async function packageStage(
   built: StepResult,
   builder: Builder,
 ): Promise<Outcome<Packaged>> {
-  const { context, project } = shipping;
+  const { context, request, project } = shipping;
   const { store, ledger, receipts } = context;
   const output = built.outputs[declaration.output ?? "out"];
   const { recipe } = built.step;
@@ -232,7 +226,7 @@ async function packageStage(
     });
   }
   const description = describePackage(declaration, recipe);
-  const abi = declaredAbi(declaration, description.name) ?? (await abiOf(shipping, built, builder));
+  const abi = declaredAbi(declaration, description.name) ?? (await abiOf(context, built, builder, request.signal));
   const key = packageKey(description, output, abiString(abi));
   const before = readPackages(resultOf(ledger, key));
   const isThere = before !== undefined && before.every(({ path }) => store.isValid(path));
@@ -257,19 +251,6 @@ async function packageStage(
     receipts: [receipts.keep("package", `${goal.name}-${goal.version}`, fields)],
     result: { packages, fields },
   };
-}
-
-/** The system a package is for is that of the root it was built in; remembered, because a world may be collected. */
-async function abiOf({ context, request }: Shipping, built: StepResult, builder: Builder): Promise<Abi> {
-  const { host, ledger } = context;
-  const { buildRoot } = built.derivation;
-  if (buildRoot.kind === "host") return abiOfSystem(host, "/");
-  const key = `abi ${buildRoot.path}`;
-  const known = readAbi(resultOf(ledger, key));
-  if (known !== undefined) return known;
-  const abi = abiOfSystem(host, await builder.buildRoot(built, request.signal));
-  noteResult(ledger, key, abi, context.now());
-  return abi;
 }
 
 async function makePackages(

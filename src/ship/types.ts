@@ -1,5 +1,5 @@
 /** The line: stages in order, each taking digests and leaving a receipt. */
-import type { StorePath } from "../base/index.ts";
+import type { StorePath, System } from "../base/index.ts";
 import type { ComposedSystem } from "../compose/index.ts";
 import type { GateEvent } from "../gate/index.ts";
 import type { ReceiptFields } from "../receipt/index.ts";
@@ -32,6 +32,10 @@ export interface StageReport {
 export interface ShipRequest {
   readonly file: string | undefined;
   readonly jobs: number;
+  /** The host that builds, and no other; `here` is this machine. Default: every one of the system. */
+  readonly on?: string;
+  /** What is built for. Default: this machine's. */
+  readonly system?: System;
   readonly keepGoing: boolean;
   readonly keepFailed: boolean;
   readonly keyFile: string;
