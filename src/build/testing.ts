@@ -48,14 +48,13 @@ export function openBench(options: BenchOptions = {}): Bench {
   const store = openStore({ host, ledger, storeDirectory: `${root}/frx/store`, stateDirectory: state, now });
   const sandbox = openSandbox(host);
   const local = localSite(host, sandbox, host.processors);
-  const sites = options.sites?.(local) ?? [local];
   const events: BuildEvent[] = [];
   const builder = openBuilder({
     host,
     store,
     ledger,
     sandbox,
-    sites: async () => sites,
+    sites: async () => options.sites?.(local) ?? [local],
     ...(options.answerWaitsMs === undefined ? {} : { answerWaitsMs: options.answerWaitsMs }),
     environment: {},
     directories: { temporary: `${state}/tmp`, log: `${state}/log`, distfiles: `${state}/distfiles` },
