@@ -24,13 +24,19 @@
 import { operatingSystemOf } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import { bubblewrapSandbox } from "./bubblewrap.ts";
-import { jailSandbox, renderJail } from "./jail.ts";
+import { jailSandbox } from "./jail.ts";
+import { renderJob } from "./job.ts";
 import { presumedEntries } from "./root.ts";
 import type { Sandbox } from "./types.ts";
 
 export { BUILD_ID_COUNT, type BuildUser, buildUserLease, FIRST_BUILD_ID, nextBuildUser } from "./identity.ts";
-export { defaultLimits, planSandbox, sandboxHostname, type SandboxRequest } from "./plan.ts";
-export { localSite } from "./site.ts";
+export { type JobReport, readJobReport, renderJob } from "./job.ts";
+export { OWNER_FILE, processFunctions } from "./job-owner.ts";
+export { JOB_SCRIPT_NAME } from "./job-script.ts";
+export { limitReached } from "./limits.ts";
+export { assertSound, defaultLimits, planSandbox, sandboxHostname, type SandboxRequest } from "./plan.ts";
+export { endOf, entriesElsewhere, localSite } from "./site.ts";
+export { sweepScript } from "./sweep.ts";
 export type * from "./types.ts";
 
 /**
@@ -44,6 +50,6 @@ export function openSandbox(host: Host): Sandbox {
   return {
     ...sandbox,
     render: (plan) =>
-      operatingSystemOf(plan.system) === here ? sandbox.render(plan) : renderJail(plan, presumedEntries(host, plan)),
+      operatingSystemOf(plan.system) === here ? sandbox.render(plan) : renderJob(plan, presumedEntries(host, plan)),
   };
 }
