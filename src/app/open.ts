@@ -6,6 +6,7 @@ import { type Ledger, openLedger } from "../ledger/index.ts";
 import { loadProject, type Project, resolveGoals } from "../project/index.ts";
 import type { Machines } from "../machine/index.ts";
 import type { Pools, PoolsOptions } from "../pool/index.ts";
+import type { Hosts } from "../remote/index.ts";
 import { openReceipts, writeReceiptFile } from "../receipt/index.ts";
 import { localSite, openSandbox, type Sandbox, type Site } from "../sandbox/index.ts";
 import { openShip, SHIP_MIGRATION } from "../ship/index.ts";
@@ -31,6 +32,7 @@ export function openGarth(options: OpenOptions): Garth {
   let machines: Machines | undefined;
   let templates: Promise<TemplateStore> | undefined;
   let pools: Promise<Pools> | undefined;
+  let hosts: Promise<Hosts> | undefined;
 
   const openedLedger = (): Ledger => {
     if (ledger === undefined) {
@@ -56,7 +58,26 @@ export function openGarth(options: OpenOptions): Garth {
     return project;
   };
   const openedSandbox = (): Sandbox => (sandbox ??= openSandbox(host));
-  const sites = async (): Promise<readonly Site[]> => [localSite(host, openedSandbox(), host.processors)];
+  const openedHosts = async (): Promise<Hosts> => {
+    const { HOST_MIGRATION, openHosts } = await import("../remote/index.ts");
+    openedLedger().apply(HOST_MIGRATION);
+    return openHosts({
+      host,
+      ledger: openedLedger(),
+      store: openedStore(),
+      directory: places.hosts,
+      runtimeDirectory: places.runtime,
+      environment: env,
+      now,
+    });
+  };
+  const sites = async (): Promise<readonly Site[]> => {
+    const here = localSite(host, openedSandbox(), host.processors);
+    // Who has no hosts does not wait for the room of hosts to be loaded: adding one makes the directory.
+    if (!host.files.exists(places.hosts)) return [here];
+    const known = await garth.hosts();
+    return [here, ...known.list().map(({ name }) => known.site(name))];
+  };
 
   const hostKeyFile = `${places.keys}/host.pem`;
   const openedTemplates = async (): Promise<TemplateStore> => {
@@ -128,6 +149,7 @@ export function openGarth(options: OpenOptions): Garth {
     },
     templates: () => (templates ??= openedTemplates()),
     pools: () => (pools ??= openedPools()),
+    hosts: () => (hosts ??= openedHosts()),
     planWarming: async (name, given = {}) => {
       const { planWarming } = await import("../pool/index.ts");
       const { accelerator } = await (await garth.machines()).accelerator({ system, accelerator: "auto" });
@@ -165,6 +187,7 @@ export function openGarth(options: OpenOptions): Garth {
     },
     close: async () => {
       await (await pools)?.close();
+      await (await hosts)?.close();
       for (const builder of builders) builder.close();
       // Its processes end while the disk is written.
       const ended = sandbox?.close();

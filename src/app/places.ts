@@ -16,6 +16,8 @@ export interface Places {
   readonly machines: string;
   readonly templates: string;
   readonly pools: string;
+  /** Keys of hosts over SSH that were accepted. */
+  readonly hosts: string;
   /** A short path for sockets, whatever the root: sun_path has room for 104 bytes. */
   readonly runtime: string;
   readonly configuration: string;
@@ -54,6 +56,7 @@ export function placesFor(request: PlaceRequest): Places {
     machines: `${state}/machines`,
     templates: `${state}/templates`,
     pools: `${state}/pools`,
+    hosts: `${state}/hosts`,
     runtime: `${runtimeBelow(request)}/${sha256(state).slice(0, 12)}`,
     configuration: `${root}${etc}/garth.toml`,
   };

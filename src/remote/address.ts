@@ -24,7 +24,7 @@ export function parseAddress(url: string): HostAddress {
   const parts = FORM.exec(url);
   if (parts === null) {
     if (!url.startsWith("ssh://")) throw bad("it does not begin with ssh://");
-    if (/^ssh:\/\/[^/]+\/./.test(url)) throw bad("it has a path", "where a host keeps its things is said by --root");
+    if (/^ssh:\/\/[^/]+\/./.test(url)) throw bad("it has a path", "where a host keeps its things is said by --directory");
     throw bad("it is not of that form");
   }
   const [, user, name = "", port] = parts;
@@ -50,7 +50,7 @@ const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?$/;
 export function checkName(name: string): string {
   if (NAME.test(name) && !name.includes("..")) return name;
   throw badHost(
-    `the name ${JSON.stringify(name)} of a host`,
+    `${JSON.stringify(name)} is no name for a host`,
     "a name has letters, digits, dots and dashes, at most 64, and begins and ends with a letter or a digit",
   );
 }

@@ -52,7 +52,7 @@ describe("a host's own words, judged", () => {
 });
 
 const FUNCTIONS = 'alive() {\n  [ "$1" = living ]\n}\n';
-const SHELLS = [["dash"], ["busybox", "sh"]] as const;
+const SHELLS = [{ shell: ["dash"] }, { shell: ["busybox", "sh"] }] as const;
 
 function run(shell: readonly string[], script: string, stdin = "") {
   const { exitCode, stderr, stdout } = Bun.spawnSync([...shell, "-c", script], { stdin: Buffer.from(stdin) });
@@ -89,7 +89,7 @@ describe("scripts", () => {
     }
   });
 
-  test.each(SHELLS)("%s: looks at this machine, and leaves it as it was", (...shell) => {
+  test.each(SHELLS)("$shell: looks at this machine, and leaves it as it was", ({ shell }) => {
     const before = fs.readdirSync(directory).toSorted();
     const { status, events, words, stdout } = run(shell, checkScript(HOSTILE), "now\n");
     expect([status, words, stdout]).toEqual([0, [], ""]);
@@ -103,12 +103,12 @@ describe("scripts", () => {
     expect(fs.readdirSync(directory).toSorted()).toEqual(before);
   });
 
-  test.each(SHELLS)("%s: without its leash it ends", (...shell) => {
+  test.each(SHELLS)("$shell: without its leash it ends", ({ shell }) => {
     const { status, events } = run(shell, checkScript(HOSTILE));
     expect([status, events.at(-1)?.name]).toEqual([0, "ask"]);
   });
 
-  test.each(SHELLS)("%s: makes the place, again without harm, and takes it away", (...shell) => {
+  test.each(SHELLS)("$shell: makes the place, again without harm, and takes it away", ({ shell }) => {
     const beside = `${directory}/a b/beside`;
     for (const time of ["first", "again"]) expect([time, run(shell, makePlaceScript(HOSTILE)).status]).toEqual([time, 0]);
     expect(fs.readdirSync(HOSTILE).toSorted()).toEqual([...ROOT_DIRECTORIES].toSorted());
@@ -124,7 +124,7 @@ describe("scripts", () => {
     fs.rmSync(beside);
   });
 
-  test.each(SHELLS)("%s: takes nothing away that is not its own, lives, or is mounted", (...shell) => {
+  test.each(SHELLS)("$shell: takes nothing away that is not its own, lives, or is mounted", ({ shell }) => {
     run(shell, makePlaceScript(HOSTILE));
     fs.writeFileSync(`${HOSTILE}/mine`, "");
     fs.mkdirSync(`${HOSTILE}/tmp/2-alive`);
@@ -145,7 +145,7 @@ describe("scripts", () => {
     fs.rmSync(`${directory}/a b`, { recursive: true });
   });
 
-  test.each(SHELLS)("%s: a way that somebody else can change is refused before anything is made", (...shell) => {
+  test.each(SHELLS)("$shell: a way that somebody else can change is refused before anything is made", ({ shell }) => {
     const at = (name: string): string => `${directory}/ways/${name}`;
     fs.mkdirSync(at("real"), { recursive: true });
     fs.symlinkSync("real", at("link"));

@@ -154,7 +154,7 @@ function rootFinding({ looked, fields, is, rest }: Found): HostFinding {
     case "open":
       return worse("missing", "root", `${where} on the way to ${root} can be written to by others`, `chmod go-w ${quoted}`);
     case "other":
-      return worse("missing", "root", `${where} on the way to ${root} is no directory`, "add the host with another --root");
+      return worse("missing", "root", `${where} on the way to ${root} is no directory`, "add the host with another --directory");
     default:
       return worse("missing", "root", `the way to ${root} could not be looked at`, `ls -ld ${shellQuote(root)}`);
   }
@@ -287,7 +287,7 @@ function space({ looked, fields }: Found): HostFinding {
   if (free === undefined || total === undefined || !Number.isFinite(free))
     return worse("lacking", "space", "df did not say", `df -Pk ${shellQuote(where)}`);
   const words = `${formatSize(Math.max(0, free))} of ${formatSize(total)} free for ${where}`;
-  const advice = `garth host gc ${looked.whom.name} --older-than 1d, or add the host with a --root on a larger file system`;
+  const advice = `garth host gc ${looked.whom.name} --older-than 1d, or add the host with a --directory on a larger file system`;
   if (free < SPACE_NEEDED_BYTES) return worse("missing", "space", words, advice);
   return free < SPACE_GOOD_BYTES ? worse("lacking", "space", words, advice) : ok("space", words);
 }

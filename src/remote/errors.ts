@@ -11,8 +11,8 @@ function plain(lines: readonly string[]): readonly string[] {
   return lines.map((line) => line.trimEnd()).filter((line) => line !== "");
 }
 
-export function badHost(what: string, hint: string): Problem {
-  return new Problem({ code: "E_BAD_HOST", message: `${what} is not one`, hint, exit: 2 });
+export function badHost(message: string, hint: string): Problem {
+  return new Problem({ code: "E_BAD_HOST", message, hint, exit: 2 });
 }
 
 export function unknownHost(name: string, names: readonly string[]): Problem {
@@ -54,7 +54,7 @@ export function unreachable({ name, url }: Whom, doing: string, what: string, sa
   return new Problem({
     code: "E_HOST_UNREACHABLE",
     message: `${doing}: the host ${name} (${url}) cannot be reached: ${what}`,
-    details: plain(said),
+    details: plain(said).filter((line) => line !== what),
     hint: "is it up, does sshd listen there, is the way to it open? the address is ssh's own, its configuration applies",
     exit: 3,
   });

@@ -12,4 +12,6 @@
  */
 export { type ConnectionOptions, openConnection } from "./connection.ts";
 export { openHostStore } from "./store.ts";
+export { type HostsOptions, openHosts } from "./hosts.ts";
+export { HOST_MIGRATION } from "./records.ts";
 export type * from "./types.ts";

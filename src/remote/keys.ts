@@ -19,7 +19,7 @@ export function checkAccepted(accepted: string | undefined): string | undefined 
   const bare = accepted.replace(/=$/, "");
   if (/^SHA256:[A-Za-z0-9+/]{43}$/.test(bare)) return bare;
   throw badHost(
-    `the fingerprint ${JSON.stringify(accepted)}`,
+    `${JSON.stringify(accepted)} is no fingerprint`,
     "it is written SHA256:... as `ssh-keygen -l` prints it, or it is the word new",
   );
 }
