@@ -122,6 +122,8 @@ export const TOOLS: readonly Tool[] = [
     debian: "mtree-netbsd",
     freebsd: "base",
   },
+  { proof: "grub-fstest", why: "reads UFS2 as a boot loader does", need: "tests", debian: "grub-common", freebsd: "grub2" },
+  { proof: "fls", why: "reads UFS2 as an examiner does", need: "tests", debian: "sleuthkit", freebsd: "sleuthkit" },
   { proof: "bmake", why: "reads the port's Makefile", need: "tests", debian: "bmake", freebsd: "base" },
   { proof: "zstd", why: "reads the packages that were written", need: "tests", debian: "zstd", freebsd: "base" },
   { proof: "xz", why: "unpacks recorded packages", need: "tests", debian: "xz-utils", freebsd: "base" },

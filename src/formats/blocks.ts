@@ -5,10 +5,18 @@
  * through the pieces in order, once, and never has to seek back. Contents of files are named, not read: a writer is pure.
  */
 
-/** Bytes that are small enough to be in memory, or the first `sizeBytes` bytes of a file that the executor knows by `file`. */
+/**
+ * Bytes that are small enough to be in memory, or the first `sizeBytes` bytes of a file that the executor knows by `file`. `data` are the
+ * parts of the file that are not holes, in order; without it all is data.
+ */
 export type Content =
   | { readonly kind: "bytes"; readonly bytes: Uint8Array }
-  | { readonly kind: "file"; readonly file: string; readonly sizeBytes: number };
+  | {
+      readonly kind: "file";
+      readonly file: string;
+      readonly sizeBytes: number;
+      readonly data?: readonly { readonly from: number; readonly to: number }[];
+    };
 
 /** `offset` counts in the content: a file that lies in several runs of blocks is several pieces. */
 export type Piece =
@@ -30,6 +38,8 @@ export type FileSystemEntry = {
   readonly gid: number;
   /** Whole seconds since 1970: the entry's every time. */
   readonly timeSeconds: number;
+  /** st_flags as chflags(2) of FreeBSD has them, for a file system that keeps them. */
+  readonly flags?: number;
 } & (
   | { readonly type: "directory" }
   | { readonly type: "file"; readonly content: Content }

@@ -23,13 +23,9 @@ import {
 import { type Geometry, LOG_GROUPS_PER_FLEX } from "./ext4-geometry.ts";
 import { HASH_HALF_MD4 } from "./ext4-directory.ts";
 import type { Places } from "./ext4-place.ts";
+import type { Placed } from "./pieces.ts";
 
 /** Bytes at a block's beginning, or before it: the first superblock lies within its block. */
-export interface Placed {
-  readonly at: number;
-  readonly bytes: Uint8Array;
-}
-
 export interface SuperFields {
   readonly label: Uint8Array;
   readonly uuid: Uint8Array;

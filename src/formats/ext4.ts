@@ -22,9 +22,10 @@ import {
 } from "./ext4-format.ts";
 import type { HashSeed } from "./ext4-hash.ts";
 import { deviceBlock, extentBlock, extentLeaves, type InodeFields, inodeSeeds } from "./ext4-inode.ts";
-import { contentPieces, type DataRun, InodeTables, mergedPieces } from "./ext4-pieces.ts";
+import { InodeTables } from "./ext4-pieces.ts";
 import { NOWHERE, type Placement, placeIn, type Places, smallestSize, type Wish } from "./ext4-place.ts";
-import { type Placed, renderGroups, renderJournal, renderResize, renderSuper, type SuperFields } from "./ext4-super.ts";
+import { renderGroups, renderJournal, renderResize, renderSuper, type SuperFields } from "./ext4-super.ts";
+import { contentPieces, type DataRun, mergedPieces, type Placed } from "./pieces.ts";
 import { LATEST_SECONDS, LOST_AND_FOUND, planTree, type Tree, type TreeNode } from "./ext4-tree.ts";
 
 export interface Ext4Options {

@@ -82,7 +82,7 @@ function plainHeader(
   flag: string = TYPE_FLAG[member.type],
 ): Uint8Array {
   const header = new Uint8Array(BLOCK);
-  const text = (field: FieldName, value: string): void => putText(header, field, encode(value));
+  const text = (field: FieldName, value: string): void => putText(header, field, value, encode);
   const octal = (field: FieldName, value: number, digits: number): void => putOctal(header, field, value, digits);
   text("name", path.name);
   octal("mode", member.mode, 7);
@@ -125,14 +125,21 @@ function paxRecord(key: string, value: Uint8Array): Uint8Array {
   return concatenate([encoder.encode(String(length)), body]);
 }
 
-function putText(header: Uint8Array, field: FieldName, value: Uint8Array): void {
+function putText(header: Uint8Array, field: FieldName, value: string, encode: Encode): void {
   const [start, length] = FIELD[field];
-  header.set(value.subarray(0, length), start);
+  if (!PLAIN.test(value)) {
+    header.set(encode(value).subarray(0, length), start);
+    return;
+  }
+  const count = Math.min(value.length, length);
+  for (let at = 0; at < count; at += 1) header[start + at] = value.charCodeAt(at);
 }
 
 function putOctal(header: Uint8Array, field: FieldName, value: number, digits: number): void {
-  const written = value.toString(8).padStart(digits, "0");
-  if (!Number.isSafeInteger(value) || value < 0 || written.length > digits)
-    throw new RangeError(`${field} ${value} does not fit`);
-  putText(header, field, encoder.encode(written));
+  if (!Number.isSafeInteger(value) || value < 0 || value >= 8 ** digits) throw new RangeError(`${field} ${value} does not fit`);
+  const [start] = FIELD[field];
+  for (let at = start + digits - 1, left = value; at >= start; at -= 1) {
+    header[at] = 0x30 + (left % 8);
+    left = Math.floor(left / 8);
+  }
 }
