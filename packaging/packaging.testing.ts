@@ -5,7 +5,15 @@ import { join } from "node:path";
 
 const checkout = join(import.meta.dir, "..");
 const FILES = ["garth", "man", "package-lock.json", "package.json", "packaging", "scripts", "src", "tsconfig.json"];
-const BUNDLED = ["@opentelemetry", "bintrees", "hono", "prom-client", "smol-toml", "tdigest", "zod"];
+const BUNDLED: ReadonlySet<string> = new Set([
+  "@opentelemetry",
+  "bintrees",
+  "hono",
+  "prom-client",
+  "smol-toml",
+  "tdigest",
+  "zod",
+]);
 const THIS_MACHINE = `${process.platform}-${process.arch}`;
 
 /** A directory for a test, by its topic. */
@@ -23,7 +31,7 @@ export function copyCheckout(directory: string, from: string = checkout): void {
   mkdirSync(modules);
   for (const name of readdirSync(join(checkout, "node_modules"))) {
     const source = join(checkout, "node_modules", name);
-    if (BUNDLED.includes(name)) cpSync(source, join(modules, name), { recursive: true });
+    if (BUNDLED.has(name)) cpSync(source, join(modules, name), { recursive: true });
     else symlinkSync(source, join(modules, name));
   }
 }

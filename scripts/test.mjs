@@ -52,7 +52,7 @@ function totals(file) {
 
 /** Every file of tests that has to be in the report. */
 function testFiles() {
-  return ["src", "suite", "examples"].flatMap((directory) =>
+  return ["src", "suite", "examples", "packaging"].flatMap((directory) =>
     readdirSync(join(home, directory), { recursive: true })
       .filter((file) => file.endsWith(".test.ts") && !(fast && file.endsWith(".slow.test.ts")))
       .map((file) => `${directory}/${file}`),
@@ -77,6 +77,7 @@ function tests() {
     "src",
     "suite",
     "examples",
+    "packaging",
   ]);
   const found = totals(report);
   rmSync(directory, { recursive: true });
