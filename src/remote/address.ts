@@ -46,8 +46,12 @@ export function parseAddress(url: string): HostAddress {
 
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?$/;
 
+/** What this machine is called where a host may be named. */
+const THIS_MACHINE = "here";
+
 /** @throws Problem E_BAD_HOST (exit 2) */
 export function checkName(name: string): string {
+  if (name === THIS_MACHINE) throw badHost(`${name} is this machine, and no name for a host`, "take another");
   if (NAME.test(name) && !name.includes("..")) return name;
   throw badHost(
     `${JSON.stringify(name)} is no name for a host`,

@@ -151,25 +151,19 @@ describe("a host", () => {
     await hosts.close();
   });
 
-  test.each(["/bin/bash", "/usr/bin/csh", "/usr/bin/tcsh", "/usr/bin/fish", "/usr/bin/zsh", "/bin/sh"])(
-    "whose login shell is %s is as good as any",
-    async (shell) => {
-      if (!fs.existsSync(shell)) throw new Error(`there is no ${shell}: garth doctor --install --tests brings it`);
-      await using odd = await openTestHost({ kind: "linux", name: "odd", shell });
-      const noisy = "echo 'Welcome!'; echo 'You have mail.' >&2\n";
-      for (const file of [".cshrc", ".bashrc", ".zshenv"])
-        fs.writeFileSync(`${odd.directory}/home-root/${file}`, noisy.replace(" >&2", ""));
-      const hosts = open();
-      const { report } = await hosts.add(odd.wish);
-      expect(report.findings.filter(({ state }) => state === "missing")).toEqual([]);
-      const { events } = await hosts
-        .connection("odd")
-        .run({ doing: "asking", body: `printf 'garth: said %s\\n' "it's \\$x" >&2` });
-      expect(events.map(({ rest }) => rest)).toEqual(["it's $x"]);
-      await hosts.remove("odd");
-      await hosts.close();
-    },
-  );
+  test.each(["/bin/sh", "/bin/bash", "/bin/tcsh"])("whose login shell is %s is as good as any", async (shell) => {
+    if (!fs.existsSync(shell)) throw new Error(`there is no ${shell}: garth doctor --install --tests brings it`);
+    await using odd = await openTestHost({ kind: "linux", name: "odd", shell });
+    const noisy = "echo 'Welcome!'; echo 'You have mail.' >&2\n";
+    for (const file of [".tcshrc", ".bashrc"]) fs.writeFileSync(`${odd.directory}/home-root/${file}`, noisy.replace(" >&2", ""));
+    const hosts = open();
+    const { report } = await hosts.add(odd.wish);
+    expect(report.findings.filter(({ state }) => state === "missing")).toEqual([]);
+    const { events } = await hosts.connection("odd").run({ doing: "asking", body: `printf 'garth: said %s\\n' "it's \\$x" >&2` });
+    expect(events.map(({ rest }) => rest)).toEqual(["it's $x"]);
+    await hosts.remove("odd");
+    await hosts.close();
+  });
 
   test("where one logs in as an ordinary user lacks root's rights", async () => {
     await using poor = await openTestHost({ kind: "linux", name: "poor", user: "user" });
@@ -349,6 +343,7 @@ describe("no way in", () => {
     [{ name: "-x" }],
     [{ name: "a/b" }],
     [{ name: "a b" }],
+    [{ name: "here" }],
     [{ name: ".." }],
     [{ name: "a..b" }],
     [{ name: "x".repeat(65) }],

@@ -134,7 +134,7 @@ export async function openMaster(parts: MasterParts, number: number, doing: stri
     gone: ended.then(({ signal }) => {
       const refused = readRefusal(lines());
       if (signal !== null) return `its connection here was ended by ${signal}`;
-      return refused.kind === "unreachable" ? refused.what : "its connection ended";
+      return refused.kind === "unreachable" && refused.what !== undefined ? refused.what : "its connection ended";
     }),
     end,
   };
@@ -161,7 +161,7 @@ export function refusal(
     case "denied":
       return denied(whom, doing, refused.what);
     case "unreachable":
-      return unreachable(whom, doing, refused.what, lines);
+      return unreachable(whom, doing, refused.what ?? "ssh said nothing", lines);
     case "key":
       return wrongKey(
         whom,

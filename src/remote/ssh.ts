@@ -89,6 +89,8 @@ export function masterWords(
     ...options({
       ...PLAIN,
       ...keyValues(reach),
+      // Why a connection ended is news to it, and no error.
+      LogLevel: "INFO",
       StrictHostKeyChecking: "yes",
       ConnectTimeout: String(CONNECT_TIMEOUT_S),
       ConnectionAttempts: "1",
@@ -200,7 +202,7 @@ export type Refusal =
   | { readonly kind: "key"; readonly offered: string | undefined }
   | { readonly kind: "unknown-key" }
   | { readonly kind: "denied"; readonly what: string }
-  | { readonly kind: "unreachable"; readonly what: string };
+  | { readonly kind: "unreachable"; readonly what: string | undefined };
 
 export function readRefusal(lines: readonly string[]): Refusal {
   const said = lines.join("\n");
@@ -213,7 +215,7 @@ export function readRefusal(lines: readonly string[]): Refusal {
   const why = line(
     /connect to host|Could not resolve|Connection (?:closed|reset|timed out|refused)|timed out|not responding|kex_exchange|No route|unreachable/i,
   );
-  return { kind: "unreachable", what: why ?? lines.findLast((each) => each.trim() !== "")?.trim() ?? "ssh said nothing" };
+  return { kind: "unreachable", what: why ?? lines.findLast((each) => each.trim() !== "")?.trim() };
 }
 
 /** No session is left on a connection. */
