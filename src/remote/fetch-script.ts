@@ -9,7 +9,7 @@
 import { operatingSystemOf, type System } from "../base/index.ts";
 import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
 import { narFunctions } from "./nar-script.ts";
-import { directories, TAR, workDirectory } from "./send-script.ts";
+import { directories, tarProgram, workDirectory } from "./send-script.ts";
 
 const BAD_MAX = 20;
 
@@ -23,27 +23,16 @@ export interface Fetching {
 }
 
 export function fetchScript({ root, system, id, from }: Fetching): string {
-  const pack =
+  const options =
     operatingSystemOf(system) === "freebsd"
-      ? `pack() {
-  exec tar -cf - --format=pax --options=pax:hdrcharset=BINARY --no-read-sparse --no-xattrs --no-acls --no-fflags -C "$1" .
-}
-`
-      : `${TAR}
-pack() {
-  case $tar in
-  */bsdtar) exec "$tar" -cf - --format=pax --options=pax:hdrcharset=BINARY --no-read-sparse --no-xattrs --no-acls --no-fflags -C "$1" . ;;
-  *) exec "$tar" -cf - --format=pax -C "$1" . ;;
-  esac
-}
-`;
+      ? "--format=pax --options=pax:hdrcharset=BINARY --no-read-sparse --no-xattrs --no-acls --no-fflags"
+      : "--format=pax";
   return `${SCRIPT_HEAD}
 from=${shellQuote(from)}
 
 ${directories(root)}
 ${workDirectory(system, id)}
 ${narFunctions(system)}
-${pack}
 if [ -L "$from" ] || [ ! -d "$from" ]; then
   event absent
   exit 3
@@ -83,7 +72,7 @@ exec 4<&-
   echo "$digest $size" >digest
 } </dev/null >/dev/null &
 digesting=$!
-pack "$from" </dev/null 2>said &
+${tarProgram(system)} -cf - ${options} -C "$from" . </dev/null 2>said &
 packing=$!
 exec >/dev/null
 wait "$packing" || {

@@ -19,9 +19,11 @@ const MTIME_SECONDS = 1;
 export interface SentItem {
   readonly path: StorePath;
   readonly physical: string;
+  /** As they were listed when it was weighed; listed again without. */
+  readonly entries?: readonly Entry[];
 }
 
-interface Entry {
+export interface Entry {
   /** Below the directory that the item is in: begins with the item's own name. */
   readonly path: string;
   readonly name: string;
@@ -42,14 +44,18 @@ export interface Weight {
 
 const BLOCK_BYTES = 4096;
 
-export function weigh(files: Files, physical: string): Weight {
-  let [entries, contentBytes, diskBytes] = [0, 0, 0];
-  for (const entry of entriesOf(files, physical, "")) {
-    entries += 1;
-    contentBytes += entry.sizeBytes;
-    diskBytes += BLOCK_BYTES + Math.ceil(entry.sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
+/** Depth first, as they go into the archive. @throws Problem E_BAD_FILE_TYPE */
+export function listItem(files: Files, { path, physical }: SentItem): readonly Entry[] {
+  return [...entriesOf(files, physical, baseName(path))];
+}
+
+export function weigh(entries: readonly Entry[]): Weight {
+  let [contentBytes, diskBytes] = [0, 0];
+  for (const { sizeBytes } of entries) {
+    contentBytes += sizeBytes;
+    diskBytes += BLOCK_BYTES + Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
   }
-  return { entries, contentBytes, diskBytes };
+  return { entries: entries.length, contentBytes, diskBytes };
 }
 
 const asBytes = (text: string): Buffer => Buffer.from(text, "latin1");
@@ -189,7 +195,8 @@ function* contents(files: Files, place: string, entry: Entry, chunks: Chunks): G
 
 const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-function* itemArchive(files: Files, { path, physical }: SentItem, chunks: Chunks): Generator<Uint8Array> {
+function* itemArchive(files: Files, item: SentItem, chunks: Chunks): Generator<Uint8Array> {
+  const { path, physical } = item;
   const name = baseName(path);
   const above = Buffer.from(physical).toString("latin1");
   const spec: string[] = [];
@@ -197,7 +204,7 @@ function* itemArchive(files: Files, { path, physical }: SentItem, chunks: Chunks
   const leaveTo = (depth: number): void => {
     for (; open > depth; open -= 1) spec.push("..\n");
   };
-  for (const entry of entriesOf(files, physical, name)) {
+  for (const entry of item.entries ?? entriesOf(files, physical, name)) {
     leaveTo(entry.depth);
     chunks.put(member(`t/${entry.path}`, entry));
     let sha256: string | undefined;
@@ -219,27 +226,32 @@ function* itemArchive(files: Files, { path, physical }: SentItem, chunks: Chunks
   yield* chunks.take();
 }
 
-/**
- * The archive of these items, each behind those before it. It ends when `may` settles: until then whoever unpacks it waits for its last
- * bytes, and what was begun with it is not finished.
- */
-export async function* archiveOf(
-  files: Files,
-  items: readonly SentItem[],
-  { onBytes, mayEnd }: { readonly onBytes: (count: number) => void; readonly mayEnd: () => Promise<void> },
-): AsyncGenerator<Uint8Array> {
+export interface Pace {
+  /** Nothing is read before it settles. */
+  readonly mayBegin: Promise<unknown>;
+  /** All but the last bytes were taken. */
+  readonly onWritten: () => void;
+  /** Until it settles whoever unpacks the archive waits for its last bytes, and finishes nothing of what was begun with it. */
+  readonly mayEnd: Promise<unknown>;
+  readonly onBytes: (count: number) => void;
+}
+
+/** The archive of these items, each behind those before it. */
+export async function* archiveOf(files: Files, items: readonly SentItem[], pace: Pace): AsyncGenerator<Uint8Array> {
   const chunks = new Chunks();
+  await pace.mayBegin;
   for (const item of items) {
     for (const chunk of itemArchive(files, item, chunks)) {
-      onBytes(chunk.byteLength);
+      pace.onBytes(chunk.byteLength);
       yield chunk;
     }
   }
   chunks.flush();
   for (const chunk of chunks.take()) {
-    onBytes(chunk.byteLength);
+    pace.onBytes(chunk.byteLength);
     yield chunk;
   }
-  await mayEnd();
+  pace.onWritten();
+  await pace.mayEnd;
   yield tarEnd();
 }

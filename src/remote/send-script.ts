@@ -18,7 +18,7 @@
  */
 import { baseName, operatingSystemOf, type StorePath, type System } from "../base/index.ts";
 import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
-import { OWNER_FILE, processFunctions } from "../sandbox/job-script.ts";
+import { OWNER_FILE, processFunctions } from "../sandbox/index.ts";
 
 /** Names in one command line: a tenth of what any system takes. */
 const NAMES_MAX = 128;
@@ -93,11 +93,10 @@ cd "$used"
 ${runs.map((names) => `ask ${names.join(" ")}\n`).join("")}`;
 }
 
-/** $tar: libarchive's or GNU's. A shell that has one of its own is not to take that. */
-export const TAR = `for tar in /usr/bin/bsdtar /usr/bin/tar /bin/tar; do
-  if [ -x "$tar" ]; then break; fi
-done
-`;
+/** By its path on Linux, where a shell may have one of its own that lacks options. */
+export function tarProgram(system: System): string {
+  return operatingSystemOf(system) === "freebsd" ? "tar" : "/usr/bin/tar";
+}
 
 export interface Sending {
   readonly root: string;
@@ -113,6 +112,8 @@ export interface Sending {
 export function sendScript({ root, system, id, items, neededBytes }: Sending): string {
   // sync(2) of FreeBSD begins to write and does not wait; the names of items are written after what was begun before them.
   const sync = operatingSystemOf(system) === "freebsd" ? "sync" : 'sync -f "$work"';
+  // Without -P libarchive looks at every directory above every file, and GNU's puts symlinks there in the end; nothing here leads through one.
+  const unpack = `${tarProgram(system)} -xpPf -`;
   const neededKb = Math.ceil(neededBytes / 1024);
   return `${SCRIPT_HEAD}
 # Whoever listened may be gone: what has come whole is kept all the same.
@@ -124,13 +125,22 @@ say() {
 ${directories(root)}
 ${workDirectory(system, id)}
 mkdir "$work/t" "$work/s" "$work/w"
-free=$(df -kP "$work" | sed -n '$s/.*[[:space:]]\\(-\\{0,1\\}[0-9]\\{1,\\}\\)[[:space:]]\\{1,\\}[0-9]\\{1,\\}%.*/\\1/p')
-if [ -n "$free" ] && [ "$free" -lt ${neededKb} ]; then
+free=$(df -kP "$work" | {
+  read -r _ && read -r free
+  # Before the first "%" are the name of the file system, three numbers and a share; the name may have blanks.
+  # shellcheck disable=SC2086
+  set -- \${free%%%*}
+  while [ $# -gt 2 ]; do shift; done
+  echo "\${1-}"
+})
+case $free in
+'' | *[!0-9]*) free=0 ;;
+esac
+if [ "$free" -lt ${neededKb} ]; then
   event full ${neededKb * 1024} "$((free * 1024))"
   exit 3
 fi
 
-${TAR}
 ${itemsFunction(items)}
 # Into $words the names in a directory of ours, for one command line.
 whole() {
@@ -190,7 +200,7 @@ tell() {
 say ready
 cd "$work"
 # What it says may end without a line's end, and the disk may be too full for it.
-said=$({ "$tar" -xpf - 2>&1 || echo "tar ended with status $?"; } | tail -n 10)
+said=$({ ${unpack} 2>&1 || echo "tar ended with status $?"; } | tail -n 10)
 if [ -n "$said" ]; then
   printf '%s\n' "$said" >&2 || :
   say unpacked

@@ -2,7 +2,7 @@
 import { baseName, formatSize, Problem, type StorePath } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Store } from "../store/index.ts";
-import { archiveOf, type SentItem, weigh, type Weight } from "./send-archive.ts";
+import { archiveOf, listItem, type Pace, type SentItem, weigh, type Weight } from "./send-archive.ts";
 import { askScript, sendScript } from "./send-script.ts";
 import type { Connection, HostRecord, ScriptEnd, SendReport } from "./types.ts";
 
@@ -19,10 +19,12 @@ interface Signalled {
 
 /** One archive: what is lost when a connection breaks, and what waits to be checked while the next is on its way. */
 const BATCH_ITEMS_MAX = 256;
-const BATCH_ENTRIES_MAX = 2000;
+const BATCH_ENTRIES_MAX = 1500;
 const BATCH_BYTES_MAX = 64 * 1024 * 1024;
-/** Batches on their way at one time: one is checked while the next is unpacked. */
-const BATCHES_MAX = 2;
+/** Batches at one time: while one is unpacked, the one before it is checked, and the script for the next begins. */
+const BATCHES_MAX = 3;
+/** Entries that are held from weighing to sending; those of items beyond are listed again. */
+const HELD_ENTRIES_MAX = 100_000;
 /** An item that was refused is sent again so many times. */
 const AGAIN_MAX = 1;
 
@@ -82,11 +84,7 @@ export async function send(sender: Sender, paths: readonly StorePath[], signalle
   let sentBytes = 0;
   let wanted = await missing(sender, closure, signalled);
   for (let again = 0; wanted.length > 0; again += 1) {
-    const items = wanted.map((path): Weighed => {
-      const physical = store.physical(path);
-      return { path, physical, references: store.references(path), weight: weigh(host.files, physical) };
-    });
-    const outcomes = await sendBatches(sender, batchesOf(items), signalled, (count) => (sentBytes += count));
+    const outcomes = await sendBatches(sender, batchesOf(weighed(sender, wanted)), signalled, (count) => (sentBytes += count));
     const stored = new Set(outcomes.flatMap((outcome) => [...outcome.stored]));
     sent.push(...wanted.filter((path) => stored.has(baseName(path))));
     const left = wanted.filter((path) => !stored.has(baseName(path)));
@@ -94,6 +92,17 @@ export async function send(sender: Sender, paths: readonly StorePath[], signalle
     wanted = left;
   }
   return { sent, sentBytes };
+}
+
+function weighed({ store, host }: Sender, paths: readonly StorePath[]): readonly Weighed[] {
+  let held = 0;
+  return paths.map((path) => {
+    const item = { path, physical: store.physical(path), references: store.references(path) };
+    const entries = listItem(host.files, item);
+    const weight = weigh(entries);
+    held += entries.length;
+    return held > HELD_ENTRIES_MAX ? { ...item, weight } : { ...item, weight, entries };
+  });
 }
 
 /** All of them, also when one fails: what was whole of the others is kept. */
@@ -104,16 +113,20 @@ async function sendBatches(
   onBytes: (count: number) => void,
 ): Promise<readonly Outcome[]> {
   const stop = new AbortController();
-  const signals = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
+  const abort = (): void => stop.abort();
+  signal?.addEventListener("abort", abort, { once: true });
   const running: Promise<Outcome>[] = [];
   try {
+    let mayBegin: Promise<unknown> = Promise.resolve();
     for (const batch of batches) {
-      const before = running.at(-1) ?? Promise.resolve();
+      const written = Promise.withResolvers<void>();
       // What a name in the store refers to is there before it: the archive's last bytes wait for the batch before.
-      const mayEnd = async (): Promise<void> => void (await before);
-      const one = sendBatch(sender, batch, { signal: signals, mayEnd, onBytes });
-      // Looked at in the end; until then nobody is to miss it.
-      one.catch(() => undefined);
+      const mayEnd = running.at(-1) ?? Promise.resolve();
+      const one = sendBatch(sender, batch, stop.signal, { mayBegin, mayEnd, onBytes, onWritten: written.resolve });
+      mayBegin = written.promise;
+      // Looked at in the end; until then nobody is to miss it. One that sent nothing keeps none of the others waiting.
+      const settled = (): void => written.resolve();
+      one.then(settled, settled);
       running.push(one);
       await running.at(-BATCHES_MAX);
     }
@@ -123,20 +136,17 @@ async function sendBatches(
     await Promise.allSettled(running);
     signal?.throwIfAborted();
     throw error;
+  } finally {
+    signal?.removeEventListener("abort", abort);
   }
 }
 
-async function sendBatch(
-  sender: Sender,
-  { items, neededBytes }: Batch,
-  options: { readonly signal: AbortSignal; readonly mayEnd: () => Promise<void>; readonly onBytes: (count: number) => void },
-): Promise<Outcome> {
+async function sendBatch(sender: Sender, { items, neededBytes }: Batch, signal: AbortSignal, pace: Pace): Promise<Outcome> {
   const { host, connection, record } = sender;
-  const { signal, mayEnd, onBytes } = options;
   const id = `send-${crypto.randomUUID()}`;
   const { root, facts } = record;
   const body = sendScript({ root, system: facts.system, id, items, neededBytes });
-  const input = archiveOf(host.files, items, { mayEnd, onBytes });
+  const input = archiveOf(host.files, items, pace);
   const end = await connection.start({ doing: doing(items), body }, { input, signal }).ended;
   const names = (event: string): ReadonlySet<string> =>
     new Set(end.events.filter(({ name }) => name === event).map(({ rest }) => rest));

@@ -1,11 +1,14 @@
 /** The store of a host: what is there, what goes there and comes back. send.ts, fetch.ts and collect-script.ts say how. */
-import { baseName, type StorePath } from "../base/index.ts";
+import { baseName, Problem, type StorePath } from "../base/index.ts";
+import { collectScript } from "./collect-script.ts";
+import { scriptFailed } from "./errors.ts";
 import { fetchTrees } from "./fetch.ts";
-import { missing, send, type Sender } from "./send.ts";
-import type { HostStore } from "./types.ts";
+import { missing, send, type Sender, unsafeDirectory } from "./send.ts";
+import type { HostStore, ScriptEnd } from "./types.ts";
 
 export function openHostStore(parts: Sender): HostStore {
-  const { root } = parts.record;
+  const { connection } = parts;
+  const { root, facts } = parts.record;
   return {
     present: async (paths) => {
       const absent = new Set(await missing(parts, paths));
@@ -14,6 +17,28 @@ export function openHostStore(parts: Sender): HostStore {
     send: (paths, options = {}) => send(parts, paths, options),
     physical: (path: StorePath) => `${root}/store/${baseName(path)}`,
     fetch: (trees, options = {}) => fetchTrees(parts, trees, options),
-    collect: () => Promise.reject(new Error("later")),
+    collect: async ({ olderThanMs }) => {
+      const id = `collect-${crypto.randomUUID()}`;
+      const doing = "removing what was not asked for lately";
+      const body = collectScript({ root, system: facts.system, id, olderThanMs });
+      const end = await connection.start({ doing, body }).ended;
+      const [removed, kib] = end.events.find(({ name }) => name === "removed")?.fields ?? [];
+      if (removed === undefined || kib === undefined) throw notCollected(parts, doing, end);
+      return { removed: Number(removed), freedBytes: Number(kib) * 1024 };
+    },
   };
+}
+
+function notCollected({ record }: Sender, doing: string, end: ScriptEnd): Problem {
+  const unsafe = end.events.find(({ name }) => name === "unsafe");
+  if (unsafe !== undefined) return unsafeDirectory(record, doing, unsafe.rest);
+  if (end.events.some(({ name }) => name === "busy")) {
+    return new Problem({
+      code: "E_HOST_BUSY",
+      message: `${doing} on the host ${record.name}: somebody holds ${record.root}/lock`,
+      hint: "another collection, or the removal of what dead builds left, goes on there; try again when it has ended",
+      exit: 3,
+    });
+  }
+  return scriptFailed(record, doing, end.status, end.words);
 }
