@@ -14,6 +14,7 @@ export {
   namePart,
   parseStorePath,
   SCHEME,
+  PACKAGED_DIRECTORY,
   STORE_DIRECTORY,
   storePath,
   type StorePath,

@@ -8,6 +8,8 @@ import { sha256 } from "./digest.ts";
 import { Problem } from "./problem.ts";
 
 export const STORE_DIRECTORY = "/frx/store";
+/** In it: a link for each item that came there by a package manager, and goes by it. */
+export const PACKAGED_DIRECTORY = ".packaged";
 export const SCHEME = "garth-1";
 
 /** The logical path: the name used inside sandboxes, images and packages, wherever the physical store is. */

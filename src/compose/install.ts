@@ -8,7 +8,7 @@
  * Nothing is run: a package's scripts are for a running FreeBSD, and one that has any is told.
  */
 import { closest, compareVersions, isStorePath, Problem, type StorePath } from "../base/index.ts";
-import type { CatalogueEntry } from "../pkg/index.ts";
+import { type CatalogueEntry, isPackagedMark } from "../pkg/index.ts";
 import { readRepository, type RepositorySource, sourceOf, type Trust, unpackPackage } from "../repository/index.ts";
 import type { ComposeContext } from "./context.ts";
 import { makeItem } from "./item.ts";
@@ -122,7 +122,9 @@ async function install(
     const directory = `${scratch}/root`;
     host.files.makeDirectory(directory);
     const manifest = await unpackPackage(host, source, { entry, scratchFile: `${scratch}/package`, directory });
-    const paths = [...manifest.files, ...manifest.directories].map(({ path }) => path);
+    // Marks of items that a package manager brought: here they become this store's own.
+    const files = manifest.files.filter((file) => !isPackagedMark(file));
+    const paths = [...files, ...manifest.directories].map(({ path }) => path);
     const own = [...new Set(paths.flatMap((path) => (path.startsWith("/frx/") ? [itemOf(path, entry)] : [])))];
     await store.adopt(own.map((path) => ({ path, physical: `${directory}${path}` })));
     host.files.removeTree(`${directory}/frx`);

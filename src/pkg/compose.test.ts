@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import fc from "fast-check";
 import { Problem, sha256, storePath, type StorePath } from "../base/index.ts";
-import { golden } from "../base/testing.ts";
+import { golden, thrownProblem } from "../base/testing.ts";
 import type { ElfInfo } from "../formats/index.ts";
 import {
   type Abi,
@@ -10,6 +10,7 @@ import {
   abiString,
   composeGoal,
   composeItem,
+  declaredAbi,
   describePackage,
   isItemPackage,
   itemPackageName,
@@ -145,7 +146,8 @@ describe("packages of items", () => {
   test("carry everything under its own name, and pass the linter", () => {
     matches("item.json", `${renderManifest(library)}\n`);
     expect(validateManifest(library)).toEqual([]);
-    expect(library.files.map(({ path }) => path).every((path) => path.startsWith(`${GREET}/`))).toBe(true);
+    const mark = `/frx/store/.packaged/${GREET.slice("/frx/store/".length)}`;
+    expect(library.files.map(({ path }) => path).filter((path) => !path.startsWith(`${GREET}/`))).toEqual([mark]);
     expect(isItemPackage(library.name)).toBe(true);
   });
   test("depend on the packages of what they refer to, by hash", () => {
@@ -219,6 +221,22 @@ describe("goal packages", () => {
       expect([fields, code(fields)]).toEqual([fields, "E_BAD_PACKAGE 2"]);
     }
   });
+  test("show of etc what nobody edits, and what rc(8) starts", () => {
+    const paths = ["etc/rc.d/hail", "etc/hail/hail.conf.sample", "etc/hail/hail.conf", "etc/secret"];
+    const entries = paths.map((path) => ({ path, type: "file" as const, mode: 0o555, sizeBytes: 1, sha256: "0".repeat(64) }));
+    const shown = composeGoal(describePackage({}, facts("hail", "2.0")), { ...PROGRAM, entries }, FREEBSD).manifest;
+    expect(shown.files.map(({ path }) => path)).toEqual(["/usr/local/etc/hail/hail.conf.sample", "/usr/local/etc/rc.d/hail"]);
+  });
+  test("are for the system that their declaration names, which is one", () => {
+    expect(declaredAbi({}, "hail")).toBeUndefined();
+    const abi = declaredAbi({ abi: "FreeBSD:15:aarch64" }, "hail");
+    expect(abi).toEqual({ system: "FreeBSD", release: "15", architecture: "aarch64" });
+    expect(abi && [abiString(abi), legacyArch(abiString(abi))]).toEqual(["FreeBSD:15:aarch64", "freebsd:15:aarch64:64"]);
+    expect(declaredAbi({ abi: "Linux:3.2:x86_64" }, "hail")).toMatchObject({ system: "Linux", release: "3.2" });
+    for (const wrong of ["", "*", "FreeBSD:15", "FreeBSD:15:*", "NetBSD:10:amd64", "FreeBSD:15:amd64 "]) {
+      expect(thrownProblem(() => declaredAbi({ abi: wrong }, "hail"))).toMatchObject({ code: "E_BAD_PACKAGE", exit: 2 });
+    }
+  });
   test("versions with revision, epoch and dashes", () => {
     const version = (fields: Parameters<typeof describePackage>[0], recipe: string): string =>
       describePackage(fields, facts("x", recipe)).version;
@@ -229,9 +247,11 @@ describe("goal packages", () => {
 
 test("the archive: manifests, then files by path under absolute names, directories last", () => {
   const plan = planArchive(composeItem(LIBRARY, LINUX, () => true).manifest);
+  const mark = `/frx/store/.packaged/${GREET.slice("/frx/store/".length)}`;
   expect(plan.map(({ member }) => member.path.replace(GREET, "ITEM"))).toEqual([
     "+COMPACT_MANIFEST",
     "+MANIFEST",
+    mark,
     "ITEM/include/greet.h",
     "ITEM/lib/libgreet.so",
     "ITEM/lib/libgreet.so.1",

@@ -9,7 +9,16 @@
  * A rebuilt goal depends on another item package, which is what makes `pkg upgrade` see a change even where the version is the
  * same; the old item stays until `pkg autoremove`. Items keep their absolute names, so nothing is relocated.
  */
-import { baseName, hashPart, namePart, Problem, sha256, type StorePath } from "../base/index.ts";
+import {
+  baseName,
+  hashPart,
+  namePart,
+  PACKAGED_DIRECTORY,
+  Problem,
+  sha256,
+  STORE_DIRECTORY,
+  type StorePath,
+} from "../base/index.ts";
 import type { ElfInfo } from "../formats/index.ts";
 import { type Abi, abiString, legacyArch, shlibSuffix } from "./abi.ts";
 import type { PackageDescription } from "./declaration.ts";
@@ -75,6 +84,17 @@ export function isItemPackage(name: string): boolean {
   return /^garth-item-[0-9a-f]{16}-/.test(name);
 }
 
+/** Says, as long as the package is there, that its item is the package manager's: a Garth whose store that is leaves the item alone. */
+function packagedMark(item: StorePath): string {
+  return `${STORE_DIRECTORY}/${PACKAGED_DIRECTORY}/${baseName(item)}`;
+}
+
+/** Of a file of a package: it is the mark of an item, and nothing of one. */
+export function isPackagedMark({ path, target }: Pick<PackageFile, "path" | "target">): boolean {
+  const [, name] = /^\.\.\/([^/]+)$/.exec(target ?? "") ?? [];
+  return name !== undefined && path === `${STORE_DIRECTORY}/${PACKAGED_DIRECTORY}/${name}`;
+}
+
 export function itemDependency(item: StorePath): Manifest["deps"] {
   const name = itemPackageName(item);
   return { [name]: { origin: `garth/${name}`, version: "1" } };
@@ -93,6 +113,7 @@ export function composeItem(item: ItemTree, abi: Abi, isCarried: (path: string) 
     else files.push(installedFile(path, entry));
     if (entry.type === "file") contents.set(path, { item: item.path, file: entry.path });
   }
+  files.push(link(packagedMark(item.path), `../${baseName(item.path)}`));
   const manifest: Manifest = {
     name,
     origin: `garth/${name}`,

@@ -13,6 +13,7 @@ export {
   composeGoal,
   composeItem,
   isItemPackage,
+  isPackagedMark,
   itemPackageName,
   type ItemTree,
   type TreeEntry,

@@ -13,7 +13,7 @@ import { isOfProject, type SystemDeclaration } from "../system/index.ts";
 import type { TemplateDeclaration } from "../template/index.ts";
 
 /** Part of every key: raised when what a stage makes from the same input changes. */
-const PACKAGING = "package-1";
+const PACKAGING = "package-2";
 const PUBLISHING = "repository-1";
 
 export interface Line {

@@ -146,6 +146,20 @@ describe("gc", () => {
     expect(fs.readdirSync(test.store.directory)).toEqual([]);
   });
 
+  test("what a package manager brought stays as long as its mark, and is no damage", async () => {
+    using test = openTestStore();
+    const { directory } = test.store;
+    const name = `${"a".repeat(64)}-garth-0.1.0`;
+    fs.mkdirSync(`${directory}/${name}/bin`, { recursive: true });
+    fs.mkdirSync(`${directory}/.packaged`);
+    fs.symlinkSync(`../${name}`, `${directory}/.packaged/${name}`);
+    expect((await test.store.gc({})).orphans).toEqual([]);
+    expect((await test.store.verify({ contents: false, repair: true })).damage).toEqual([]);
+    expect(fs.readdirSync(directory).toSorted()).toEqual([".packaged", name]);
+    fs.unlinkSync(`${directory}/.packaged/${name}`);
+    expect((await test.store.gc({})).orphans).toEqual([`${directory}/${name}`]);
+  });
+
   test("roots: a file in the way, an item that is not there", async () => {
     using test = openTestStore();
     const { path } = test.store.addText("item", "item", []);

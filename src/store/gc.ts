@@ -7,10 +7,11 @@
  *
  * Rows go first and durably, so a crash leaves orphans and never an item without content. Directories move under the lock, so
  * nobody registers the same path in between; emptying needs no lock. An item being registered moves into the store under the
- * same lock and gets its row there, so a directory without a row belongs to nobody.
+ * same lock and gets its row there, so a directory without a row belongs to nobody, unless a package manager put it there and a mark
+ * beside it (pkg/compose.ts): Garth itself may be such a one.
  */
 import type { StorePath } from "../base/index.ts";
-import { isStorePath, STORE_DIRECTORY } from "../base/index.ts";
+import { isStorePath, PACKAGED_DIRECTORY, STORE_DIRECTORY } from "../base/index.ts";
 import { moveItem } from "./commit.ts";
 import type { StoreContext } from "./context.ts";
 import { deleteItems } from "./items.ts";
@@ -95,7 +96,14 @@ function sumOf(removed: readonly { readonly freedBytes: number }[]): number {
   return removed.reduce((sum, { freedBytes }) => sum + freedBytes, 0);
 }
 
-/** Directories of the store without a row, into the trash and away. Returns what they were. */
+/** Items that a package manager brought: without a row, and not ours to take. */
+function packagedNames({ files, directory }: StoreContext): ReadonlySet<string> {
+  const marks = `${directory}/${PACKAGED_DIRECTORY}`;
+  if (!files.exists(marks)) return new Set();
+  return new Set(files.list(marks).map((name) => Buffer.from(name).toString("utf8")));
+}
+
+/** Directories of the store without a row, into the trash and away; those of a package manager stay. Returns what they were. */
 export function sweep(context: StoreContext, dryRun: boolean): readonly string[] {
   const { files, ledger } = context;
   const look = (): string[] => {
@@ -106,7 +114,8 @@ export function sweep(context: StoreContext, dryRun: boolean): readonly string[]
         .all()
         .map((row) => String(row["path"])),
     );
-    return names.filter((name) => !name.startsWith(".") && !valid.has(`${STORE_DIRECTORY}/${name}`));
+    const packaged = packagedNames(context);
+    return names.filter((name) => !name.startsWith(".") && !packaged.has(name) && !valid.has(`${STORE_DIRECTORY}/${name}`));
   };
   if (dryRun) return look().map((name) => `${context.directory}/${name}`);
   const trash = context.fresh("trash");
