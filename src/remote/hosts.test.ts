@@ -127,6 +127,34 @@ describe("a host", () => {
     await hosts.close();
   });
 
+  test("of FreeBSD has a jail tried on it, which is gone again", async () => {
+    await using bsd = await openTestHost({ kind: "freebsd", name: "bsd" });
+    const hosts = open();
+    const { report, record } = await hosts.add(bsd.wish);
+    expect(record.facts).toMatchObject({
+      system: host.system.replace("linux", "freebsd"),
+      release: "15.1-RELEASE",
+      osVersion: 1_501_000,
+    });
+    expect(Object.fromEntries(report.findings.map(({ key, state }) => [key, state]))).toMatchObject({
+      root: "ok",
+      tools: "ok",
+      jail: "ok",
+      nullfs: "ok",
+      rctl: "lacking",
+      clock: "ok",
+    });
+    const jails = bsd.recorded().filter((call) => call.startsWith("jail "));
+    expect(jails.map((call) => call.replace(/[0-9]+/g, "N"))).toEqual([
+      "jail -qc name=garth-check-N path=/ persist",
+      "jail -R garth-check-N",
+    ]);
+    expect(bsd.look("jls name")).toBe("");
+    await hosts.remove("bsd", { purge: true });
+    expect(bsd.look(`ls "$(dirname "${bsd.root}")"`)).toBe("");
+    await hosts.close();
+  });
+
   test("that lacks something is known, and says what", async () => {
     const hosts = open();
     const link = `${there.directory}/link`;

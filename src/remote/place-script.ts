@@ -84,10 +84,30 @@ const REFUSE = `refuse() {
 export function makePlaceScript(root: string): string {
   const steps = [...stepsTo(root), ...ROOT_DIRECTORIES.map((name) => `${root}/${name}`)];
   return `${SCRIPT_HEAD}
+set -- \\
+${steps.map((step) => `  ${shellQuote(step)}`).join(" \\\n")}
+
+# One ls(1) says that all of it is there and root's, as it is after the first time: each process costs.
+all_well() {
+  wanted=$#
+  listed=$(ls -ldn "$@" 2>/dev/null) || return 1
+  while read -r mode _ owner _; do
+    wanted=$((wanted - 1))
+    [ "$owner" = 0 ] || return 1
+    case $mode in
+      d????????[tT]*) ;;
+      d????w* | d???????w* | [!d]*) return 1 ;;
+    esac
+  done <<END
+$listed
+END
+  [ "$wanted" = 0 ]
+}
+if all_well "$@"; then exit 0; fi
+
 ${LOOK_AT}
 ${REFUSE}
-for dir in \\
-${steps.map((step) => `  ${shellQuote(step)}`).join(" \\\n")}; do
+for dir do
   look_at "$dir"
   if [ "$state" = absent ]; then
     # Somebody else may be making it, too.

@@ -8,6 +8,36 @@ event() {
   printf 'garth: %s\n' "$*" >&2
 }
 
+set -- \
+  / \
+  /frx \
+  /frx/var \
+  /frx/var/garth \
+  /frx/var/garth/remote \
+  /frx/var/garth/remote/store \
+  /frx/var/garth/remote/incoming \
+  /frx/var/garth/remote/tmp \
+  /frx/var/garth/remote/users \
+  /frx/var/garth/remote/used
+
+# One ls(1) says that all of it is there and root's, as it is after the first time: each process costs.
+all_well() {
+  wanted=$#
+  listed=$(ls -ldn "$@" 2>/dev/null) || return 1
+  while read -r mode _ owner _; do
+    wanted=$((wanted - 1))
+    [ "$owner" = 0 ] || return 1
+    case $mode in
+      d????????[tT]*) ;;
+      d????w* | d???????w* | [!d]*) return 1 ;;
+    esac
+  done <<END
+$listed
+END
+  [ "$wanted" = 0 ]
+}
+if all_well "$@"; then exit 0; fi
+
 me=$(id -u)
 
 look_at() {
@@ -41,17 +71,7 @@ refuse() {
   exit 1
 }
 
-for dir in \
-  / \
-  /frx \
-  /frx/var \
-  /frx/var/garth \
-  /frx/var/garth/remote \
-  /frx/var/garth/remote/store \
-  /frx/var/garth/remote/incoming \
-  /frx/var/garth/remote/tmp \
-  /frx/var/garth/remote/users \
-  /frx/var/garth/remote/used; do
+for dir do
   look_at "$dir"
   if [ "$state" = absent ]; then
     # Somebody else may be making it, too.

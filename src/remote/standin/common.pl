@@ -121,9 +121,11 @@ sub find_jail {
 sub processes_of {
     my ($jail) = @_;
     my @found;
+    # Its root may be the host's own: a jail's processes have a host name of their own, too (jexec.pl).
+    my $hosts = readlink("$PRIVATE/proc/1/ns/uts") // '';
     for my $pid (entries("$PRIVATE/proc")) {
         my $at = readlink "$PRIVATE/proc/$pid/root";
-        push @found, $pid if defined $at && $at eq $jail->{path};
+        push @found, $pid if defined $at && $at eq $jail->{path} && (readlink("$PRIVATE/proc/$pid/ns/uts") // '') ne $hosts;
     }
     return @found;
 }
