@@ -96,6 +96,7 @@ done
   }' >"$work/going"
 
 cd "$store"
+# shellcheck disable=SC2016
 xargs sh -c 'mv "$@" "$0"/gone/' "$work" <"$work/going"
 # Asked for since it was listed.
 young | named back >"$work/young"

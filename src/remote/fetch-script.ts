@@ -41,9 +41,9 @@ mkdir "$work/f"
 cd "$work"
 ln -s "$from" t
 list "$from" | sort >lines
-awk '$2 !~ /^[dfl]$/ { print $2, $1 }' lines | head -n ${BAD_MAX} >bad
-if [ -s bad ]; then
-  while read -r kind path; do event bad "$kind" "$path"; done <bad
+awk '$2 !~ /^[dfl]$/ { print $2, $1 }' lines | head -n ${BAD_MAX} >odd
+if [ -s odd ]; then
+  while read -r kind path; do event bad "$kind" "$path"; done <odd
   exit 3
 fi
 
@@ -69,20 +69,20 @@ exec 4<&-
 {
   frame <lines >frames
   digest
-  echo "$digest $size" >digest
+  echo "$digest $size" >sum
 } </dev/null >/dev/null &
 digesting=$!
 ${tarProgram(system)} -cf - ${options} -C "$from" . </dev/null 2>said &
 packing=$!
 exec >/dev/null
 wait "$packing" || {
-  printf '%s\n' "$(head -n 20 said)" >&2
+  printf '%s\\n' "$(head -n 20 said)" >&2
   exit 3
 }
 packing=
 wait "$digesting"
 digesting=
-read -r digest size <digest
+read -r digest size <sum
 event nar "$digest" "$size"
 `;
 }

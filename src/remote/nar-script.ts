@@ -203,8 +203,8 @@ export function narFunctions(system: System): string {
 ${FRAME}
 digest() {
   # The frames name these.
-  # shellcheck disable=SC2034
-${words.map((line) => `${line}`).join("  # shellcheck disable=SC2034\n")}  . ./frames 3>names
+${words.map((line) => `  # shellcheck disable=SC2034\n${line}`).join("")}  # shellcheck disable=SC1091
+  . ./frames 3>names
   digest=$(xargs -0 cat <names | ${freebsd ? "sha256 -q" : "sha256sum"})
   digest=\${digest%% *}
 }

@@ -15,6 +15,8 @@ import type { Files, Stat } from "../host/index.ts";
 /** What is handed on at a time. A file that fits into it is read in one go. */
 const CHUNK_BYTES = 256 * 1024;
 const MTIME_SECONDS = 1;
+/** The last line of an item's part of the mtree(5), a comment there: a disk that filled up may have cut it off. */
+export const SPEC_END = "#whole";
 
 export interface SentItem {
   readonly path: StorePath;
@@ -218,7 +220,7 @@ function* itemArchive(files: Files, item: SentItem, chunks: Chunks): Generator<U
     yield* chunks.take();
   }
   leaveTo(0);
-  const text = asBytes(spec.join(""));
+  const text = asBytes(`${spec.join("")}${SPEC_END}\n`);
   chunks.put(member(`s/${name}`, plainFile(text.byteLength)));
   chunks.put(text);
   chunks.zeros(paddingOf(text.byteLength));

@@ -18,6 +18,7 @@
  */
 import { baseName, operatingSystemOf, type StorePath, type System } from "../base/index.ts";
 import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
+import { SPEC_END } from "./send-archive.ts";
 import { OWNER_FILE, processFunctions } from "../sandbox/index.ts";
 
 /** Names in one command line: a tenth of what any system takes. */
@@ -48,20 +49,15 @@ there() {
 `;
 }
 
-/** $work, a directory of this script's own in incoming/, gone with it; those that dead scripts left are removed. */
-export function workDirectory(system: System, id: string): string {
+/** $work, a directory of this script's own in incoming/, and directories in it; gone with it. */
+export function workDirectory(system: System, id: string, inside: readonly string[] = []): string {
   return `${processFunctions(system)}
 work=$root/incoming/${id}
-
-for left in "$root"/incoming/*; do
-  [ -f "$left/${OWNER_FILE}" ] && read -r whose <"$left/${OWNER_FILE}" || continue
-  alive "$whose" || rm -rf "$left"
-done
 
 own_identity
 trap 'cd / && rm -rf "$work"' EXIT
 trap 'exit 3' HUP INT TERM
-mkdir "$work"
+mkdir "$work"${inside.map((name) => ` "$work/${name}"`).join("")}
 echo "$owner" >"$work/${OWNER_FILE}"
 `;
 }
@@ -75,7 +71,7 @@ function itemsFunction(items: readonly { readonly path: StorePath; readonly refe
   return `items() {\n${lines.length === 0 ? "  :" : lines.join("\n")}\n}\n`;
 }
 
-export function askScript(root: string, paths: readonly StorePath[]): string {
+export function askScript(root: string, system: System, paths: readonly StorePath[]): string {
   const runs = Array.from({ length: Math.ceil(paths.length / NAMES_MAX) }, (_, index) =>
     paths.slice(index * NAMES_MAX, (index + 1) * NAMES_MAX).map((path) => shellQuote(baseName(path))),
   );
@@ -89,6 +85,12 @@ ask() {
   done
 }
 
+${processFunctions(system)}
+for left in "$root"/incoming/*; do
+  [ -f "$left/${OWNER_FILE}" ] || continue
+  read -r whose <"$left/${OWNER_FILE}" || continue
+  alive "$whose" || rm -rf "$left"
+done
 cd "$used"
 ${runs.map((names) => `ask ${names.join(" ")}\n`).join("")}`;
 }
@@ -123,8 +125,7 @@ say() {
 }
 
 ${directories(root)}
-${workDirectory(system, id)}
-mkdir "$work/t" "$work/s" "$work/w"
+${workDirectory(system, id, ["t", "s", "w", "one"])}
 free=$(df -kP "$work" | {
   read -r _ && read -r free
   # Before the first "%" are the name of the file system, three numbers and a share; the name may have blanks.
@@ -133,64 +134,57 @@ free=$(df -kP "$work" | {
   while [ $# -gt 2 ]; do shift; done
   echo "\${1-}"
 })
-case $free in
-'' | *[!0-9]*) free=0 ;;
-esac
-if [ "$free" -lt ${neededKb} ]; then
+# Below zero: what is kept for root is being used up.
+case $free in -*) free=0 ;; esac
+if [ -n "$free" ] && [ "$free" -lt ${neededKb} ]; then
   event full ${neededKb * 1024} "$((free * 1024))"
   exit 3
 fi
 
 ${itemsFunction(items)}
-# Into $words the names in a directory of ours, for one command line.
+# Into $words what mtree is to read.
 whole() {
-  [ -f "w/$1" ] || return 0
-  words="$words \${directory}$1"
+  [ ! -f "w/$1" ] || words="$words s/$1"
 }
 
-# What came of an item behind its last byte, w/NAME, is not looked at by anybody; w/NAME with a word in it: mtree found it as it should be.
+# w/NAME is there as long as nothing is known against the item.
 check() {
   name=$1
   [ -f "w/$name" ] || return 0
-  mkdir one
   mv "t/$name" one/
-  if said=$({ echo '. type=dir' && cat "s/$name"; } | mtree -p one 2>&1) && [ -z "$said" ]; then
+  if [ "$(tail -n 1 "s/$name")" = '${SPEC_END}' ] &&
+    said=$({ echo '. type=dir' && cat "s/$name"; } | mtree -p one 2>&1) && [ -z "$said" ]; then
     mv "one/$name" t/
-    echo checked >"w/$name"
   else
     printf '%s\\n' "$said" | head -n 10 >&2 || :
     say refused "$name"
+    rm -rf "one/$name" "w/$name"
   fi
-  rm -rf one
-}
-
-trust() {
-  [ ! -f "w/$1" ] || echo checked >"w/$1"
 }
 
 refer() {
   name=$1
   shift
   # Empty where it refers to nothing, and yet there.
-  if [ $# = 0 ]; then : >"$used/$name"; else printf '%s\\n' "$@" >"$used/$name"; fi
+  if [ $# = 0 ]; then true >"$used/$name"; else printf '%s\\n' "$@" >"$used/$name"; fi
 }
 
 place() {
   if there "$1"; then
-    [ -f "$used/$1" ] || refer "$@"
+    [ -f "$used/$1" ] || refer "$@" || :
     return 0
   fi
-  [ -s "w/$1" ] || return 0
+  [ -f "w/$1" ] || return 0
   name=$1
   shift
   for reference; do
-    [ -s "w/$reference" ] || there "$reference" || {
-      : >"w/$name"
+    [ -f "w/$reference" ] || there "$reference" || {
+      rm -f "w/$name"
       return 0
     }
   done
-  refer "$name" "$@"
-  words="$words t/$name"
+  # A disk that is full may have no room for this: then the item is not there.
+  if refer "$name" "$@"; then words="$words t/$name"; else rm -f "w/$name"; fi
 }
 
 tell() {
@@ -199,10 +193,12 @@ tell() {
 
 say ready
 cd "$work"
-# What it says may end without a line's end, and the disk may be too full for it.
+# What tar says may end without a line's end.
 said=$({ ${unpack} 2>&1 || echo "tar ended with status $?"; } | tail -n 10)
+unpacked=true
 if [ -n "$said" ]; then
-  printf '%s\n' "$said" >&2 || :
+  unpacked=false
+  printf '%s\\n' "$said" >&2 || :
   say unpacked
 fi
 
@@ -212,11 +208,11 @@ done
 # No name of an item has a blank in it; some have what a shell takes for a pattern.
 set -f
 words=
-directory=s/
 items whole
 if [ -n "$words" ]; then
+  # All at once, and one by one only to find which it is.
   # shellcheck disable=SC2086 # Names, each a word.
-  if said=$({ echo '. type=dir' && cat $words; } | mtree -p t 2>&1) && [ -z "$said" ]; then items trust; else items check; fi
+  if $unpacked && said=$({ echo '. type=dir' && cat $words; } | mtree -p t 2>&1) && [ -z "$said" ]; then :; else items check; fi
   ${sync}
 fi
 words=

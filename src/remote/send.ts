@@ -34,7 +34,7 @@ export async function missing(
   { signal }: Signalled = {},
 ): Promise<readonly StorePath[]> {
   if (paths.length === 0) return [];
-  const script = { doing: "asking which items are there", body: askScript(record.root, paths) };
+  const script = { doing: "asking which items are there", body: askScript(record.root, record.facts.system, paths) };
   const { events } = await connection.run(script, signal === undefined ? {} : { signal });
   const names = new Set(events.filter(({ name }) => name === "missing").map(({ rest }) => rest));
   return paths.filter((path) => names.has(baseName(path)));

@@ -31,9 +31,9 @@ const LOADER = "/libexec/ld-elf.so.1";
 
 /** GNU's, behind the shim, by where FreeBSD has them. */
 const SHIMMED = {
-  "/bin": "[ cat chmod cp date echo expr hostname kill link ln ls mkdir mv pwd realpath rm rmdir sleep stty sync test unlink",
+  "/bin": "[ cat chmod cp date dd echo expr hostname kill link ln ls mkdir mv pwd realpath rm rmdir sleep stty sync test unlink",
   "/usr/bin":
-    "awk basename bzip2 chgrp cmp comm cut diff dirname du egrep env false fgrep find fold grep gzip id install join logname mkfifo " +
+    "awk basename bzip2 chgrp cksum cmp comm cut diff dirname du egrep env false fgrep find fold grep gzip id install join logname mkfifo " +
     "mktemp nice nl nohup od openssl paste printf readlink sed seq sort split tail tar tee timeout touch tr true truncate tsort tty uniq " +
     "wc xargs xz zstd",
   "/usr/sbin": "chown mtree",
@@ -51,10 +51,12 @@ const EMULATED: Readonly<Record<string, string>> = {
   "lockf.pl": "/usr/bin/lockf",
   "mount.pl": "/sbin/mount /sbin/mount_nullfs",
   "nc.pl": "/usr/bin/nc",
+  "pgrep.pl": "/bin/pgrep /bin/pkill",
   "ps.pl": "/bin/ps",
   "small.pl":
     "/usr/bin/uname /bin/freebsd-version /bin/chflags /sbin/kldstat /sbin/kldload /usr/bin/lsvfs /usr/bin/rctl /sbin/devfs /sbin/ifconfig " +
-    "/sbin/zfs /sbin/zpool /usr/sbin/bhyve /usr/sbin/bhyvectl /usr/sbin/pkg",
+    "/sbin/zfs /sbin/zpool /usr/sbin/bhyve /usr/sbin/bhyvectl /usr/sbin/pkg /usr/sbin/service /usr/sbin/sysrc /usr/sbin/daemon " +
+    "/usr/sbin/pwd_mkdb /sbin/mdconfig /sbin/newfs /usr/bin/cpuset /usr/bin/procstat /usr/bin/fstat /usr/bin/sockstat",
   "stat.pl": "/usr/bin/stat",
   "sysctl.pl": "/sbin/sysctl",
   "umount.pl": "/sbin/umount",
@@ -64,7 +66,7 @@ const CALLED: Readonly<Record<string, string>> = { tar: "bsdtar", awk: "mawk" };
 /** What stand-ins are made of. */
 const HELPERS = ["perl", "prlimit", "mknod", "stat", "tr", "sed", "md5sum", "sha1sum", "sha256sum", "sha512sum"];
 const DIRECTORIES =
-  "/.standin/jails /.standin/proc /bin /boot /dev /etc/ssh /lib /libexec /media /mnt /net /proc /rescue /root /run/sshd /sbin /tmp /usr/bin " +
+  "/.standin/jails /.standin/proc /bin /boot/kernel /dev /etc/ssh /lib /libexec /media /mnt /net /proc /rescue /root /run/sshd /sbin /tmp /usr/bin " +
   "/usr/lib /usr/libdata /usr/libexec /usr/local /usr/sbin /usr/share /usr/home/user /var/db /var/empty /var/log /var/run /var/tmp";
 
 export interface StandInOptions {
@@ -81,6 +83,8 @@ export interface StandInOptions {
 export function makeStandIn(root: string, options: StandInOptions): void {
   const at = (path: string): string => join(root, path);
   for (const path of DIRECTORIES.split(" ")) fs.mkdirSync(at(path), { recursive: true });
+  // What kldload would find.
+  for (const name of ["nullfs", "tmpfs", "vmm", "zfs"]) fs.writeFileSync(at(`/boot/kernel/${name}.ko`), "");
   fs.mkdirSync(at(TOOLS));
   for (const path of ["/tmp", "/var/tmp"]) fs.chmodSync(at(path), 0o1777);
   const binaries = new Map<string, string>();

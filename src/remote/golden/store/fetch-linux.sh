@@ -1,0 +1,252 @@
+set -eu
+PATH=/sbin:/bin:/usr/sbin:/usr/bin
+LC_ALL=C
+export PATH LC_ALL
+umask 022
+
+event() {
+  printf 'garth: %s\n' "$*" >&2
+}
+
+from=/frx/var/garth/remote/tmp/1/out
+
+root=/frx/var/garth/remote
+store=$root/store
+used=$root/used
+
+[ -d "$root" ] || mkdir -p "$root"
+for directory in "$store" "$used" "$root/incoming"; do
+  if [ -L "$directory" ]; then
+    event unsafe "$directory"
+    exit 3
+  fi
+  [ -d "$directory" ] || mkdir "$directory" 2>/dev/null || [ -d "$directory" ] || {
+    event unsafe "$directory"
+    exit 3
+  }
+done
+
+# An item may be a symlink that leads nowhere here.
+there() {
+  [ -e "$store/$1" ] || [ -L "$store/$1" ]
+}
+
+# In ticks since the boot: what ps(1) prints is computed anew each time, and jitters.
+began() {
+  began=
+  { read -r began <"/proc/$1/stat"; } 2>/dev/null || :
+  # Field 2 is a name in parentheses, which may hold blanks and more of them.
+  # shellcheck disable=SC2086 # Into its fields.
+  set -- ${began##*) }
+  began=
+  case ${1-Z} in Z | X) return 1 ;; esac
+  began=${20-}
+  [ -n "$began" ]
+}
+
+alive() {
+  case ${1%% *} in '' | *[!0-9]*) return 1 ;; esac
+  began "${1%% *}" && [ "$began" = "${1#* }" ]
+}
+
+own_identity() {
+  owner=${GARTH_OWNER-}
+  if [ "${owner%% *}" != "$$" ]; then
+    began "$$"
+    owner="$$ $began"
+  fi
+}
+
+work=$root/incoming/fetch-1
+
+own_identity
+trap 'cd / && rm -rf "$work"' EXIT
+trap 'exit 3' HUP INT TERM
+mkdir "$work"
+echo "$owner" >"$work/owner"
+
+list() {
+  /usr/bin/find "$1" -printf '%y %m %s \0%P\0%l\0' | od -An -v -to1 | awk '
+    function line(  field, digits, special, owner, kind) {
+      split(facts, field, " ")
+      kind = field[1]
+      digits = "000" field[2]
+      special = substr(digits, length(digits) - 3, 1)
+      owner = substr(digits, length(digits) - 2, 1)
+      if (kind == "f" && special >= 2) kind = "special"
+      else if (kind in words) kind = words[kind]
+      print path == "" ? "." : path, kind, owner % 2, field[3], kind == "l" ? target : "-"
+    }
+    BEGIN {
+      for (at = 32; at < 127; at++) letter[sprintf("%03o", at)] = sprintf("%c", at)
+      words["p"] = "fifo"; words["s"] = "socket"; words["b"] = "block"; words["c"] = "char"
+    }
+    {
+      for (at = 1; at <= NF; at++) {
+        byte = $at
+        if (byte != "000") {
+          if (part == 0) facts = facts letter[byte]
+          else if (part == 2) target = target byte
+          else if (byte == "057") path = path "/"
+          else path = path byte
+        } else if (part < 2) part++
+        else {
+          line()
+          part = 0
+          facts = path = target = ""
+        }
+      }
+    }'
+}
+
+frame() {
+  awk '
+    function number(value,  at, out) {
+      for (at = 0; at < 8; at++) {
+        out = out sprintf("\\%03o", value % 256)
+        value = int(value / 256)
+      }
+      return out
+    }
+    function bytes(octal,  at, out) {
+      for (at = 1; at <= length(octal); at += 3) out = out "\\" substr(octal, at, 3)
+      return out
+    }
+    function word(octal,  count) {
+      count = length(octal) / 3
+      say(number(count) bytes(octal) zeros[(8 - count % 8) % 8], 8 + count + (8 - count % 8) % 8)
+    }
+    function say(text, count) {
+      held = held text
+      total += count
+    }
+    function flush(behind) {
+      frames++
+      printf "printf \"%s\" >f/%d; printf \"f/%d\\000%s\" >&3\n", held, frames, frames, behind
+      held = ""
+    }
+    function shown(path,  part, count, at, out) {
+      count = split(path, part, "/")
+      for (at = 1; at <= count; at++) out = out "/" bytes(part[at])
+      return out
+    }
+    function leave(depth) {
+      while (open > depth) {
+        open--
+        if (open > 0) say("$C$C", 32)
+        else say("$C", 16)
+      }
+    }
+    BEGIN {
+      for (at = 1; at < 8; at++) zeros[at] = zeros[at - 1] "\\000"
+      say("$M", 24)
+    }
+    {
+      depth = $1 == "." ? 0 : split($1, part, "/")
+      leave(depth)
+      if (depth > 0) {
+        say("$E", 48)
+        word(part[depth])
+        say("$N", 16)
+      }
+      if ($2 == "d") {
+        say("$D", 56)
+        open++
+      } else if ($2 == "l") {
+        say("$L", 64)
+        word($5)
+        say("$C$C", 32)
+      } else {
+        if ($3 == 1) say("$X", 96)
+        else say("$R", 64)
+        say(number($4), 8)
+        if ($4 > 0) {
+          flush("t" shown($1) "\\000")
+          total += $4
+        }
+        say(zeros[(8 - $4 % 8) % 8] "$C$C", (8 - $4 % 8) % 8 + 32)
+      }
+      if (length(held) > 8000) flush("")
+    }
+    END {
+      leave(0)
+      flush("")
+      printf "size=%.0f\n", total
+    }'
+}
+
+digest() {
+  # The frames name these.
+  # shellcheck disable=SC2034
+  M='\015\000\000\000\000\000\000\000nix-archive-1\000\000\000'
+  # shellcheck disable=SC2034
+  E='\005\000\000\000\000\000\000\000entry\000\000\000\001\000\000\000\000\000\000\000(\000\000\000\000\000\000\000\004\000\000\000\000\000\000\000name\000\000\000\000'
+  # shellcheck disable=SC2034
+  N='\004\000\000\000\000\000\000\000node\000\000\000\000'
+  # shellcheck disable=SC2034
+  D='\001\000\000\000\000\000\000\000(\000\000\000\000\000\000\000\004\000\000\000\000\000\000\000type\000\000\000\000\011\000\000\000\000\000\000\000directory\000\000\000\000\000\000\000'
+  # shellcheck disable=SC2034
+  L='\001\000\000\000\000\000\000\000(\000\000\000\000\000\000\000\004\000\000\000\000\000\000\000type\000\000\000\000\007\000\000\000\000\000\000\000symlink\000\006\000\000\000\000\000\000\000target\000\000'
+  # shellcheck disable=SC2034
+  R='\001\000\000\000\000\000\000\000(\000\000\000\000\000\000\000\004\000\000\000\000\000\000\000type\000\000\000\000\007\000\000\000\000\000\000\000regular\000\010\000\000\000\000\000\000\000contents'
+  # shellcheck disable=SC2034
+  X='\001\000\000\000\000\000\000\000(\000\000\000\000\000\000\000\004\000\000\000\000\000\000\000type\000\000\000\000\007\000\000\000\000\000\000\000regular\000\012\000\000\000\000\000\000\000executable\000\000\000\000\000\000\000\000\000\000\000\000\000\000\010\000\000\000\000\000\000\000contents'
+  # shellcheck disable=SC2034
+  C='\001\000\000\000\000\000\000\000)\000\000\000\000\000\000\000'
+  # shellcheck disable=SC1091
+  . ./frames 3>names
+  digest=$(xargs -0 cat <names | sha256sum)
+  digest=${digest%% *}
+}
+
+if [ -L "$from" ] || [ ! -d "$from" ]; then
+  event absent
+  exit 3
+fi
+mkdir "$work/f"
+cd "$work"
+ln -s "$from" t
+list "$from" | sort >lines
+awk '$2 !~ /^[dfl]$/ { print $2, $1 }' lines | head -n 20 >odd
+if [ -s odd ]; then
+  while read -r kind path; do event bad "$kind" "$path"; done <odd
+  exit 3
+fi
+
+packing=
+digesting=
+leash=
+undo() {
+  trap '' HUP INT TERM
+  for process in $packing $digesting $leash; do kill "$process" 2>/dev/null || :; done
+  # Nobody writes into it any more when it is removed.
+  wait
+  cd / && rm -rf "$work"
+}
+trap undo EXIT
+
+exec 4<&0
+{
+  read -r _ <&4 || :
+  kill -TERM "$$"
+} </dev/null >/dev/null 2>&1 &
+leash=$!
+exec 4<&-
+{
+  frame <lines >frames
+  digest
+  echo "$digest $size" >sum
+} </dev/null >/dev/null &
+digesting=$!
+/usr/bin/tar -cf - --format=pax -C "$from" . </dev/null 2>said &
+packing=$!
+exec >/dev/null
+wait "$packing" || {
+  printf '%s\n' "$(head -n 20 said)" >&2
+  exit 3
+}
+packing=
+wait "$digesting"
+digesting=
+read -r digest size <sum
+event nar "$digest" "$size"
