@@ -1,7 +1,8 @@
 /** Every command there is. A row costs nothing until it is called: its module is loaded then. */
 import type { ArgumentSpec, Command, OptionSpec } from "./command.ts";
-import { JOBS, KEEP_FAILED, KEEP_GOING, KEY, RECEIPT } from "./options.ts";
+import { JOBS, KEEP_FAILED, KEEP_GOING, KEY, ON, RECEIPT, SYSTEM } from "./options.ts";
 import { DAEMON } from "./table-daemon.ts";
+import { HOSTS } from "./table-host.ts";
 import { POOLS } from "./table-pool.ts";
 import { SYSTEMS } from "./table-systems.ts";
 import { TEMPLATES } from "./table-template.ts";
@@ -26,6 +27,8 @@ const LINE: readonly Command[] = [
     arguments: FILE,
     options: [
       JOBS,
+      ON,
+      SYSTEM,
       KEEP_GOING,
       KEEP_FAILED,
       KEY,
@@ -47,6 +50,8 @@ const LINE: readonly Command[] = [
     options: [
       { name: "dry-run", help: "build nothing: print what would be, with each sandbox's files" },
       JOBS,
+      ON,
+      SYSTEM,
       KEEP_GOING,
       KEEP_FAILED,
       { name: "rebuild", help: "build again what is there already" },
@@ -66,7 +71,7 @@ const LINE: readonly Command[] = [
     path: ["drv", "show"],
     summary: "the resolved derivation, as it was built",
     arguments: REF,
-    options: [],
+    options: [ON, SYSTEM],
     notes: ["REF may also be the path of a .drv, or the beginning of one."],
     load: async () => (await buildModule()).show,
   },
@@ -74,14 +79,14 @@ const LINE: readonly Command[] = [
     path: ["drv", "graph"],
     summary: "the steps of a build, dependencies first",
     arguments: REFS,
-    options: [{ name: "dot", help: "in the language of graphviz" }],
+    options: [{ name: "dot", help: "in the language of graphviz" }, ON, SYSTEM],
     load: async () => (await buildModule()).graph,
   },
   {
     path: ["drv", "why-rebuild"],
     summary: "the fields and inputs that changed since the last build",
     arguments: REFS,
-    options: [],
+    options: [ON, SYSTEM],
     load: async () => (await buildModule()).whyRebuild,
   },
   {
@@ -89,7 +94,7 @@ const LINE: readonly Command[] = [
     alias: "log",
     summary: "what a build printed",
     arguments: REF,
-    options: [],
+    options: [ON, SYSTEM],
     notes: ["REF may also be a store path: of an output, or of its .drv."],
     load: async () => (await buildModule()).log,
   },
@@ -225,7 +230,7 @@ const PACKAGES: readonly Command[] = [
     path: ["pkg", "create"],
     summary: "make packages of what recipes build, and of what that needs",
     arguments: REFS,
-    options: [{ name: "out", short: "o", value: "DIR", help: "where they go (default: here)" }, JOBS],
+    options: [{ name: "out", short: "o", value: "DIR", help: "where they go (default: here)" }, JOBS, ON, SYSTEM],
     load: async () => (await pkgModule()).create,
   },
   {
@@ -368,6 +373,7 @@ export const COMMANDS: readonly Command[] = [
   ...SYSTEMS,
   ...TEMPLATES,
   ...POOLS,
+  ...HOSTS,
   ...DAEMON,
   ...REST,
 ];

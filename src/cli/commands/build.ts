@@ -1,5 +1,5 @@
 /** garth build (drv build) and what one asks about derivations. */
-import { formatDuration, isStorePath, namePart, Problem, type StorePath } from "../../base/index.ts";
+import { formatDuration, isStorePath, namePart, Problem, type StorePath, type System } from "../../base/index.ts";
 import type { Garth } from "../../app/index.ts";
 import type { BuildOptions, PlannedStep, StepResult } from "../../build/index.ts";
 import type { Graph, Reason, Step } from "../../recipe/index.ts";
@@ -8,6 +8,7 @@ import { usageProblem } from "../parse.ts";
 import { absolute } from "../paths.ts";
 import { receiptFile } from "../receipts.ts";
 import { table } from "../render/text.ts";
+import { whereOf } from "../where.ts";
 import { oneItem } from "./store.ts";
 
 /** @throws Problem E_USAGE */
@@ -27,8 +28,8 @@ interface Asked {
   readonly named: Awaited<ReturnType<Garth["goals"]>>["named"];
 }
 
-async function askedFor(garth: Garth, given: Given): Promise<Asked> {
-  const asked = await garth.goals(given.arguments);
+async function askedFor(garth: Garth, given: Given, system?: System): Promise<Asked> {
+  const asked = await garth.goals(given.arguments, system);
   if (asked.named.length > 0) return asked;
   throw usageProblem(
     "the project file exports nothing that can be built",
@@ -38,14 +39,17 @@ async function askedFor(garth: Garth, given: Given): Promise<Asked> {
 
 export const build: Handler = async (context, given) => {
   const garth = await context.garth();
+  const { system, ...where } = await whereOf(garth, given);
   // What sandboxes share takes as long to make as the project to read; a failure comes again where the first one is run.
-  if (!given.flag("dry-run")) garth.sandbox.prepare().catch(() => undefined);
+  const isHere = system === garth.system && (where.on === undefined || where.on === "here");
+  if (isHere && !given.flag("dry-run")) garth.sandbox.prepare().catch(() => undefined);
   const { settings } = await garth.settings();
   const jobs = jobsOf(given, settings.jobs);
-  const { graph, named } = await askedFor(garth, given);
+  const { graph, named } = await askedFor(garth, given, system);
   const builder = garth.builder(await context.progress());
   const options: BuildOptions = {
     jobs,
+    ...where,
     keepFailed: given.flag("keep-failed"),
     keepGoing: given.flag("keep-going") || settings.keepGoing,
     rebuild: given.flag("rebuild"),
@@ -115,7 +119,8 @@ function reasonLines(reasons: readonly Reason[]): readonly string[] {
 
 export const whyRebuild: Handler = async (context, given) => {
   const garth = await context.garth();
-  const { graph, named } = await askedFor(garth, given);
+  const { system } = await whereOf(garth, given);
+  const { graph, named } = await askedFor(garth, given, system);
   const builder = garth.builder(await context.progress());
   const found = [];
   for (const { ref, key } of named) found.push({ ref, steps: await builder.whyRebuild(graph, key) });
@@ -135,7 +140,8 @@ export const whyRebuild: Handler = async (context, given) => {
 
 export const graph: Handler = async (context, given) => {
   const garth = await context.garth();
-  const { graph } = await askedFor(garth, given);
+  const { system } = await whereOf(garth, given);
+  const { graph } = await askedFor(garth, given, system);
   const steps = graph.steps.map((step) => ({
     key: step.key,
     label: label(step),
@@ -162,14 +168,14 @@ export const graph: Handler = async (context, given) => {
 };
 
 /** A derivation's path, the beginning of one, or a REF whose last derivation is meant. */
-async function derivationOf(context: Context, garth: Garth, text: string): Promise<StorePath> {
+async function derivationOf(context: Context, garth: Garth, text: string, system?: System): Promise<StorePath> {
   if (isStorePath(text) && text.endsWith(".drv")) return text;
   const isRef = text.includes("#") || text.includes("/") || text.endsWith(".ts");
   if (!isRef) {
     const found = garth.store.find(text).filter((path) => path.endsWith(".drv"));
     if (found.length > 0) return found.length === 1 && found[0] !== undefined ? found[0] : oneItem(garth.store, text);
   }
-  const { graph, named } = await garth.goals([text]);
+  const { graph, named } = await garth.goals([text], system);
   const wanted = new Set(named.map(({ key }) => key));
   const steps = await garth.builder(await context.progress()).plan(graph);
   const step = steps.find(({ key, drv }) => wanted.has(key) && drv !== undefined);
@@ -184,7 +190,8 @@ async function derivationOf(context: Context, garth: Garth, text: string): Promi
 
 export const show: Handler = async (context, given) => {
   const garth = await context.garth();
-  const drv = await derivationOf(context, garth, given.arguments[0] ?? "");
+  const { system } = await whereOf(garth, given);
+  const drv = await derivationOf(context, garth, given.arguments[0] ?? "", system);
   if (!garth.store.isValid(drv)) {
     throw new Problem({
       code: "E_NO_SUCH_ITEM",
@@ -206,7 +213,8 @@ export const show: Handler = async (context, given) => {
 export const log: Handler = async (context, given) => {
   const garth = await context.garth();
   const word = given.arguments[0] ?? "";
-  const drv = await derivationOf(context, garth, deriverOf(garth, word) ?? word);
+  const { system } = await whereOf(garth, given);
+  const drv = await derivationOf(context, garth, deriverOf(garth, word) ?? word, system);
   const text = garth.builder(await context.progress()).readLog(drv);
   return { data: { drv, name: namePart(drv), log: text }, text: () => text };
 };

@@ -5,6 +5,7 @@ import type { PackageFields } from "../../pkg/index.ts";
 import type { Context, Given, Handler } from "../command.ts";
 import { absolute, existing } from "../paths.ts";
 import { table } from "../render/text.ts";
+import { whereOf } from "../where.ts";
 import { jobsOf } from "./build.ts";
 
 /** What the project file says about the package, where the reference names one. */
@@ -17,14 +18,15 @@ async function declaredFields(garth: Garth, ref: string, name: string): Promise<
 
 export const create: Handler = async (context, given) => {
   const garth = await context.garth();
-  const [{ abiOfSystem, createPackages }, { declaredAbi, describePackage }] = await Promise.all([
+  const [{ abiOfHostView, abiOfSystem, createPackages }, { declaredAbi, describePackage }] = await Promise.all([
     garth.repository(),
     garth.pkg(),
   ]);
   const { settings } = await garth.settings();
   const jobs = jobsOf(given, settings.jobs);
-  const { graph, named } = await garth.goals(given.arguments);
-  const options = { jobs, keepFailed: false, rebuild: false, check: false, dryRun: false, signal: context.signal };
+  const { system, ...where } = await whereOf(garth, given);
+  const { graph, named } = await garth.goals(given.arguments, system);
+  const options = { jobs, ...where, keepFailed: false, rebuild: false, check: false, dryRun: false, signal: context.signal };
   const builder = garth.builder(await context.progress());
   const result = await builder.build(graph, options);
   const directory = absolute(context, given.text("out") ?? ".");
@@ -44,8 +46,13 @@ export const create: Handler = async (context, given) => {
       });
     }
     const description = describePackage(fields, built.step.recipe);
-    // Where nothing else is said, a package is for the system that its build root is: a world, or this machine.
-    const abi = declaredAbi(fields, description.name) ?? abiOfSystem(garth.host, await builder.buildRoot(built, context.signal));
+    // Where nothing else is said, a package is for the system that its build root is: a world, or the machine it was built on.
+    const { buildRoot, system } = built.derivation;
+    const abi =
+      declaredAbi(fields, description.name) ??
+      (buildRoot.kind === "host"
+        ? abiOfHostView(garth.host, system, built.use?.on)
+        : abiOfSystem(garth.host, await builder.buildRoot(built, context.signal)));
     created.push(...(await createPackages(garth.host, garth.store, { description, output, abi, directory })));
   }
   const rows = created.map(({ file, sizeBytes }) => [formatSize(sizeBytes), file]);

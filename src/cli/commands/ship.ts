@@ -6,6 +6,7 @@ import type { GateEvent } from "../../gate/index.ts";
 import type { ShippedSystem, ShipReport, ShipRequest, StageName, StageReport } from "../../ship/index.ts";
 import type { Context, Given } from "../command.ts";
 import { usageProblem } from "../parse.ts";
+import { whereOf } from "../where.ts";
 import { jobsOf } from "./build.ts";
 
 function stageLine({ stage, how, summary, receipts, durationMs }: StageReport): string {
@@ -40,6 +41,7 @@ export async function shipLine(
   const { settings } = await garth.settings();
   const report = await garth.ship(await context.progress()).run({
     ...request,
+    ...(await whereOf(garth, given)),
     jobs: jobsOf(given, settings.jobs),
     keepGoing: given.flag("keep-going") || settings.keepGoing,
     keepFailed: given.flag("keep-failed"),
