@@ -44,8 +44,8 @@ function unpacked(name: string): string {
   mkdirSync(root, { recursive: true });
   // Its names are absolute; bsdtar does not take them so.
   for (const file of packages(name)) bsdtar("-xf", file, "-C", root);
-  const [item = ""] = readdirSync(join(root, "frx/store"));
-  return join(root, "frx/store", item);
+  const item = readdirSync(join(root, "frx/store")).find((name) => !name.startsWith("."));
+  return join(root, "frx/store", item ?? "");
 }
 
 /** The runtime that the recipe fetched, out of the store. */
@@ -143,6 +143,10 @@ test("the package for Linux is unpacked and runs, with nothing of a checkout to 
   const { version } = JSON.parse(readFileSync(join(sources, "package.json"), "utf8"));
   expect(inside("--version")).toEqual({ status: 0, stdout: `garth ${version}\n`, stderr: "" });
   expect(inside("drv", "graph", "#it", "--root", "/tmp/root")).toMatchObject({ status: 0, stdout: "it\n" });
+  // The store is its own, too: that it is not taken for rubbish is what the package says.
+  expect(inside("gc")).toMatchObject({ status: 0 });
+  expect(inside("store", "verify")).toMatchObject({ status: 0, stdout: expect.stringContaining(" 0 damaged") });
+  expect(inside("--version").status).toBe(0);
   compile(sources, join(directory, "compiled"), "linux-x64", runtimeOf("linux-x64"));
   expect(sha256Of(join(item, "bin/garth"))).toBe(sha256Of(join(directory, "compiled")));
 });

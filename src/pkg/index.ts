@@ -7,7 +7,7 @@
  *
  * Limits: the file names of a package are UTF-8; flags, ACLs and setuid bits are not carried, since store items have none.
  */
-export { ABI_FILES, type Abi, abiOfElf, abiString, isAbi, legacyArch, parseAbi, shlibSuffix } from "./abi.ts";
+export { ABI_FILES, type Abi, abiOfElf, abiString, isAbi, legacyArch, shlibSuffix } from "./abi.ts";
 export {
   type ComposedPackage,
   composeGoal,
