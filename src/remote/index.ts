@@ -11,7 +11,6 @@
  * gone. A server that gives fewer sessions is taken at its word.
  */
 export { type ConnectionOptions, openConnection } from "./connection.ts";
-export { openHostStore } from "./store.ts";
 export { type HostsOptions, openHosts } from "./hosts.ts";
 export { HOST_MIGRATION } from "./records.ts";
 export type * from "./types.ts";

@@ -71,8 +71,9 @@ done
   }' >"$work/going"
 
 cd "$store"
+# GNU's xargs would run it once for nothing, too.
 # shellcheck disable=SC2016
-xargs sh -c 'mv "$@" "$0"/gone/' "$work" <"$work/going"
+[ ! -s "$work/going" ] || xargs sh -c 'mv "$@" "$0"/gone/' "$work" <"$work/going"
 # Asked for since it was listed.
 young | named back >"$work/young"
 cd "$work/gone"
