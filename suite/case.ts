@@ -82,8 +82,8 @@ export interface Trial {
   equal(what: string, found: unknown, expected: unknown): boolean;
   matches(what: string, found: string, expected: RegExp): boolean;
   ok(what: string, holds: boolean, found?: unknown): boolean;
-  /** @throws Stopped when it does not hold */
-  must(what: string, holds: boolean, found?: unknown): asserts holds;
+  /** The value, which must be there. @throws Stopped when it is not, or is false */
+  must<T>(what: string, value: T | undefined | false, found?: unknown): T;
   /** That something is refused with a Problem of this code; the Problem. */
   refused(what: string, code: string | readonly string[], action: Promise<unknown>): Promise<RefusedProblem | undefined>;
   /** @throws Skipped */

@@ -3,5 +3,6 @@ import type { Case } from "./case.ts";
 import { baseCases } from "./cases/base.ts";
 import { jailCases } from "./cases/jails.ts";
 import { shellCases } from "./cases/shell.ts";
+import { transportCases } from "./cases/transport.ts";
 
-export const allCases: readonly Case[] = [...shellCases, ...baseCases, ...jailCases];
+export const allCases: readonly Case[] = [...shellCases, ...baseCases, ...jailCases, ...transportCases];

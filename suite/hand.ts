@@ -2,7 +2,7 @@
  * The host by hand: ssh(1) and sh(1), nothing of Garth. What a case finds wrong with Garth is then not wrong with this as well, and when both
  * fail, it is the host or the way to it.
  *
- * One multiplexed connection; a script is read to its end before any of it runs; its standard input is empty or what is given.
+ * One multiplexed connection; a script is read to its end before any of it runs; its standard input is empty or lines that are given.
  */
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
@@ -30,7 +30,7 @@ export interface Hand {
   readonly words: readonly string[];
   sh(
     script: string,
-    options?: { readonly stdin?: string | Uint8Array; readonly limitMs?: number; readonly signal?: AbortSignal },
+    options?: { readonly stdin?: string; readonly limitMs?: number; readonly signal?: AbortSignal },
   ): Promise<Said>;
   /** A command line of the host with pipes for the caller; not multiplexed unless `shared`. */
   argv(command: string, options?: { readonly shared?: boolean }): readonly [string, ...string[]];
@@ -101,11 +101,8 @@ export function runHere(
   return promise;
 }
 
-/** The remote command: the script comes first on standard input, of so many bytes; what follows is its own. */
-function loader(sizeBytes: number): string {
-  // One read(2) for each byte: nothing behind the script is taken.
-  return `exec /bin/sh -c 's=$(dd bs=1 count=${sizeBytes} 2>/dev/null) && eval "$s"'`;
-}
+/** Of the text that a script has as its standard input: no line of it is this one. */
+const INPUT_END = "END-OF-THE-INPUT-OF-THIS-SCRIPT";
 
 export function openHand(options: HandOptions): Hand {
   const knownHosts = join(options.directory, "known_hosts");
@@ -144,12 +141,10 @@ export function openHand(options: HandOptions): Hand {
     words,
     argv,
     sh: async (script, { stdin, ...rest } = {}) => {
-      const empty = stdin === undefined;
-      // A script without input is read at one go: dd by bytes is slow on an emulated host.
-      const remote = empty ? `exec /bin/sh -c 's=$(cat) && eval "$s"'` : loader(Buffer.byteLength(script));
-      const input = empty ? script : Buffer.concat([Buffer.from(script), Buffer.from(stdin)]);
-      const said = await runHere(argv(remote, { shared: true }), { ...rest, stdin: input });
-      return { script, ...said };
+      // Its input is part of it, so that nothing has to be read by the byte.
+      const whole = stdin === undefined ? script : `exec <<'${INPUT_END}'\n${stdin}${INPUT_END}\n${script}`;
+      const said = await runHere(argv(`exec /bin/sh -c 's=$(cat) && eval "$s"'`, { shared: true }), { ...rest, stdin: whole });
+      return { script: whole, ...said };
     },
     fingerprints: async () => {
       if (!existsSync(knownHosts)) return [];

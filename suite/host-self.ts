@@ -9,8 +9,10 @@ const TOOLS = [
   "cc",
   "chflags",
   "chroot",
+  "cksum",
   "clang",
   "csh",
+  "dd",
   "du",
   "fetch",
   "flock",
@@ -45,7 +47,7 @@ echo "uname $(uname -srm)"
 echo "system $(uname -s) $(uname -m)"
 echo "uid $(id -u)"
 echo "racct $(sysctl -n kern.racct.enable 2>/dev/null || echo 0)"
-echo "standin $(uname -v 2>/dev/null)"
+[ ! -d /.standin ] || echo "standin a stand-in for FreeBSD"
 for tool in ${TOOLS.join(" ")}; do
   place=$(command -v "$tool" 2>/dev/null) && echo "tool $tool $place"
 done
@@ -78,7 +80,7 @@ export async function askHost(hand: Hand): Promise<{ readonly said: Said; readon
     tools,
     uid: Number(value("uid")),
     racct: value("racct") === "1",
-    standIn: /stand-?in/i.test(version) ? version : undefined,
+    standIn: version === "" ? undefined : version,
   };
   return { said, self };
 }

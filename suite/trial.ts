@@ -112,8 +112,10 @@ export function openTrial(suite: Suite, name: string, signal: AbortSignal): Open
       if (!holds) fail({ what, expected: `what matches ${expected}`, found: shown(found) });
       return holds;
     },
-    must: (what, holds, found) => {
-      if (!ok(what, holds, found ?? holds)) throw new Stopped(what);
+    must: (what, value, found) => {
+      if (value !== undefined && value !== false) return value;
+      fail({ what, expected: "that it holds", found: shown(found ?? value) });
+      throw new Stopped(what);
     },
     refused: async (what, code, action) => {
       const codes = typeof code === "string" ? [code] : code;

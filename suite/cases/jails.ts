@@ -21,12 +21,17 @@ function jail(name: string, script: string, expected: string | RegExp, options: 
   return probe(name, `${UNDONE}${script}`, expected, { ...JAIL, ...options });
 }
 
+/** What a stand-in for FreeBSD must do as well: made of nothing but mounts, jail.conf and numbers. */
+function mounted(name: string, script: string, expected: string | RegExp, options: Probe = {}): Case {
+  return probe(name, `${UNDONE}${script}`, expected, { only: "freebsd", ...options });
+}
+
 function jailFinding(name: string, script: string): Case {
   return finding(name, `${UNDONE}${script}`, { only: "freebsd", kernel: true });
 }
 
 /** A jail of the host's own root, without addresses. */
-const PLAIN = `jail -c name="$J" path=/ persist ip4=disable ip6=disable enforce_statfs=2 || exit 90
+const PLAIN = `jail -q -c name="$J" path=/ persist ip4=disable ip6=disable enforce_statfs=2 || exit 90
 `;
 
 /** A jail as ours: a skeleton, the host's directories mounted into it read-only, devfs, what may be written. */
@@ -35,7 +40,7 @@ mkdir -p "$W/skeleton/dev" "$W/skeleton/tmp" "$W/skeleton/out" "$W/root" "$W/out
 chown 35001:35001 "$W/out" "$W/tmp"
 : >"$W/fstab"
 printf '%s %s nullfs ro 0 0\\n' "$W/skeleton" "$W/root" >>"$W/fstab"
-for d in /bin /lib /libexec /usr/bin /usr/lib /usr/sbin; do
+for d in /bin /lib /libexec /usr/bin /usr/lib /usr/libexec /usr/sbin; do
   [ -d $d ] || continue
   mkdir -p "$W/skeleton$d"
   printf '%s %s nullfs ro 0 0\\n' $d "$W/root$d" >>"$W/fstab"
@@ -67,7 +72,7 @@ AS="/usr/sbin/jexec $J /usr/sbin/chroot -u 35001 -g 35001 -G 35001 /"
 export const jailCases: readonly Case[] = [
   jail(
     "jail: is made and removed by hand, and by its name is there or not",
-    `${PLAIN}jls -j "$J" jid | grep -c '^[0-9]'; echo $?; jail -r "$J"; echo $?; jls -j "$J" jid 2>/dev/null; echo $?`,
+    `${PLAIN}jls -j "$J" jid | grep -c '^[0-9]'; echo $?; jail -q -r "$J"; echo $?; jls -j "$J" jid 2>/dev/null; echo $?`,
     "1\n0\n0\n1",
   ),
   jail("jexec: the status comes through", `${PLAIN}jexec "$J" sh -c 'exit 7'; echo $?`, "7"),
@@ -87,7 +92,7 @@ export const jailCases: readonly Case[] = [
   ),
   jail(
     "jail -c command=: the status does not come through",
-    `jail -c name="$J" path=/ ip4=disable command=/bin/sh -c 'exit 7' 2>/dev/null; echo $?`,
+    `jail -q -c name="$J" path=/ ip4=disable command=/bin/sh -c 'exit 7' 2>/dev/null; echo $?`,
     "1",
   ),
   jail(
@@ -97,37 +102,37 @@ export const jailCases: readonly Case[] = [
   ),
   jail(
     "jail: a name that is taken is refused",
-    `${PLAIN}jail -c name="$J" path=/ persist 2>said; [ $? -ne 0 ] && grep -c 'already exists' said`,
+    `${PLAIN}jail -q -c name="$J" path=/ persist 2>said; [ $? -ne 0 ] && grep -c 'already exists' said`,
     "1",
   ),
   jail(
     "jail: a name with dashes is one, its dots would be children",
-    `jail -c name="garth-0123abcd-$J" path=/ persist ip4=disable ip6=disable && jls -j "garth-0123abcd-$J" name; jail -r "garth-0123abcd-$J"`,
+    `jail -q -c name="garth-0123abcd-$J" path=/ persist ip4=disable ip6=disable && jls -j "garth-0123abcd-$J" name; jail -q -r "garth-0123abcd-$J"`,
     /^garth-0123abcd-gs\d+$/,
   ),
   jail(
     "jail: a name is free again at once",
-    `${PLAIN}jail -r "$J"; jail -c name="$J" path=/ persist ip4=disable ip6=disable; echo $?`,
+    `${PLAIN}jail -q -r "$J"; jail -q -c name="$J" path=/ persist ip4=disable ip6=disable; echo $?`,
     "0",
   ),
   jail(
     "jail -r: what runs in it is killed",
-    `${PLAIN}jexec "$J" sh -c 'trap "" TERM HUP; while :; do sleep 1; done' & sleep 2; jail -r "$J"; wait $!; echo $?`,
+    `${PLAIN}jexec "$J" sh -c 'trap "" TERM HUP; while :; do sleep 1; done' & sleep 2; jail -q -r "$J"; wait $!; echo $?`,
     "137",
   ),
   jail(
     "jail: is jailed, with a host name of its own",
-    `${PLAIN}jexec "$J" sysctl -n security.jail.jailed; jail -m name="$J" host.hostname=garth-x; jexec "$J" hostname`,
+    `${PLAIN}jexec "$J" sysctl -n security.jail.jailed; jail -q -m name="$J" host.hostname=garth-x; jexec "$J" hostname`,
     "1\ngarth-x",
   ),
   jail(
     "jail: an ordinary user makes none, and enters none",
-    `${PLAIN}chroot -u 35001 -g 35001 -G 35001 / jail -c name=gsother path=/ persist 2>&1 | grep -c 'not permitted'; chroot -u 35001 -g 35001 -G 35001 / jexec "$J" true 2>&1 | grep -c 'not permitted'`,
+    `${PLAIN}chroot -u 35001 -g 35001 -G 35001 / jail -q -c name=gsother path=/ persist 2>&1 | grep -c 'not permitted'; chroot -u 35001 -g 35001 -G 35001 / jexec "$J" true 2>&1 | grep -c 'not permitted'`,
     "1\n1",
   ),
   jail(
     "jail: what is in it makes no jail",
-    `${PLAIN}jexec "$J" jail -c name=inner path=/ persist >/dev/null 2>&1; [ $? -ne 0 ] && echo refused`,
+    `${PLAIN}jexec "$J" jail -q -c name=inner path=/ persist >/dev/null 2>&1; [ $? -ne 0 ] && echo refused`,
     "refused",
   ),
   jail(
@@ -154,10 +159,10 @@ export const jailCases: readonly Case[] = [
   // The whole of a thin jail
   jail(
     "thin jail: everything is mounted, and with jail -r nothing is left",
-    `${THIN}mount -p | wc -l | awk -v b="$before" '{ print ($1 > b + 5) ? "mounted" : $1 - b }'; jail -f "$W/jail.conf" -r "$J"; echo $?; mount -p | wc -l | awk -v b="$before" '{ print $1 - b }'; jls -j "$J" jid >/dev/null 2>&1; echo $?`,
+    `${THIN}mount -p | wc -l | awk -v b="$before" '{ print ($1 > b + 5) ? "mounted" : $1 - b }'; jail -q -f "$W/jail.conf" -r "$J"; echo $?; mount -p | wc -l | awk -v b="$before" '{ print $1 - b }'; jls -j "$J" jid >/dev/null 2>&1; echo $?`,
     "mounted\n0\n0\n1",
   ),
-  jail(
+  mounted(
     "thin jail: the builder's numbers, its status",
     `${THIN}$AS sh -c 'id; exit 7'; echo $?`,
     "uid=35001 gid=35001 groups=35001\n7",
@@ -167,7 +172,7 @@ export const jailCases: readonly Case[] = [
     `${THIN}$AS sh -c ': >/bin/x' 2>&1 | grep -o 'Permission denied\\|Read-only file system'; jexec "$J" sh -c ': >/bin/x' 2>&1 | grep -o 'Permission denied\\|Read-only file system'; jexec "$J" sh -c ': >/x' 2>&1 | grep -o 'Read-only file system'`,
     "Permission denied\nRead-only file system\nRead-only file system",
   ),
-  jail(
+  mounted(
     "thin jail: its own directory can be written",
     `${THIN}$AS sh -c 'echo hi >/out/f; echo $?'; cat "$W/out/f"; stat -f '%u:%g' "$W/out/f"`,
     "0\nhi\n35001:35001",
@@ -177,13 +182,13 @@ export const jailCases: readonly Case[] = [
     `${THIN}$AS sh -c 'for d in null zero random urandom fd stdin stdout stderr; do [ -e /dev/$d ] || echo no $d; done; echo x >/dev/null; head -c 4 /dev/zero | wc -c | tr -d " "; head -c 4 /dev/urandom | wc -c | tr -d " "; echo out >/dev/stdout'`,
     "4\n4\nout",
   ),
-  jail(
+  mounted(
     "thin jail: /dev has no disk, no memory, no bpf",
     `${THIN}$AS sh -c 'ls /dev' | grep -E '^(mem|kmem|bpf|pf|ada|da|vtbd|nda|nvd|md|geom|pci|io|vmm|mdctl|nvme)' | tr '\\n' ' '; echo end`,
     "end",
   ),
   jailFinding("thin jail: all of /dev", `${THIN}$AS ls /dev | tr '\\n' ' '`),
-  jail(
+  mounted(
     "thin jail: the host's files are not there",
     `echo secret >"$W/sentinel"; ${THIN}$AS ls "$W/sentinel" /etc/passwd /root /var 2>/dev/null | wc -l | tr -d ' '`,
     "0",
@@ -203,7 +208,7 @@ export const jailCases: readonly Case[] = [
     `${THIN}cp /usr/bin/id "$W/out/suid"; chown 0:0 "$W/out/suid"; chmod 4755 "$W/out/suid"; $AS /out/suid -u`,
     /^(0|35001)$/,
   ),
-  jail(
+  mounted(
     "thin jail: the environment is what env gives",
     `${THIN}env -i A='x y' PATH=/bin:/usr/bin TMPDIR=/tmp $AS sh -c 'echo "$A $TMPDIR \${HOME-none}"'`,
     "x y /tmp none",
@@ -213,13 +218,17 @@ export const jailCases: readonly Case[] = [
     `${THIN}timeout 60 limits -n 77 -c 0 $AS sh -c 'ulimit -n; exit 9'; echo $?; timeout 2 $AS sleep 60; echo $?`,
     "77\n9\n124",
   ),
-  jail("thin jail: standard input is empty when closed off", `${THIN}$AS sh -c 'read -r x; echo "$? <$x>"' </dev/null`, "1 <>"),
-  jail(
+  mounted(
+    "thin jail: standard input is empty when closed off",
+    `${THIN}$AS sh -c 'read -r x; echo "$? <$x>"' </dev/null`,
+    "1 <>",
+  ),
+  mounted(
     "thin jail: the working directory is set inside",
     `${THIN}$AS /bin/sh -c 'cd "$1" && shift && exec "$@"' sh /tmp pwd`,
     "/tmp",
   ),
-  jail(
+  mounted(
     "thin jail: a hard link of a file shows it",
     `echo hello >"$W/file"; chmod 0444 "$W/file"; mkdir -p "$W/skeleton"; ln "$W/file" "$W/skeleton/file"; ${THIN}$AS cat /file; $AS sh -c 'echo x >/file' 2>/dev/null; cat "$W/file"`,
     "hello\nhello",
@@ -237,7 +246,7 @@ ${THIN}jailed -r "$J"; a=$(date +%s); for i in 1 2 3 4 5; do jailed -c "$J"; jex
 vis=$(printf '%s' "$D" | sed -e 's/ /\\\\040/g' -e 's/#/\\\\043/g'); printf '%s/source %s/root/in nullfs ro 0 0\\n' "$vis" "$vis" >"$D/fstab"
 conf=$(printf '%s' "$D" | sed -e 's/["$\\\\]/\\\\&/g')
 printf '%s { path = "%s/root"; persist; ip4 = disable; ip6 = disable; mount.fstab = "%s/fstab"; }\\n' "$J" "$conf" "$conf" >"$W/jail.conf"
-jail -q -f "$W/jail.conf" -c "$J"; echo $?; [ "$(jls -j "$J" path)" = "$D/root" ] && echo same; cat "$D/root/in/f"; jail -f "$W/jail.conf" -r "$J"; echo $?; mount -p | grep -c "$W"`,
+jail -q -f "$W/jail.conf" -c "$J"; echo $?; [ "$(jls -j "$J" path)" = "$D/root" ] && echo same; cat "$D/root/in/f"; jail -q -f "$W/jail.conf" -r "$J"; echo $?; mount -p | grep -c "$W"`,
     "0\nsame\nx\n0\n0",
     { status: 1 },
   ),
@@ -245,22 +254,22 @@ jail -q -f "$W/jail.conf" -c "$J"; echo $?; [ "$(jls -j "$J" path)" = "$D/root" 
     "mount -p: how a place with a blank is printed",
     `mkdir -p "$W/a b" "$W/c d"; mount -t nullfs "$W/a b" "$W/c d"; mount -p | grep 'c.*d' | grep -F "$W" | cat -vet; umount "$W/c d"`,
   ),
-  jail(
+  mounted(
     "mount: a source, a place, a type, options, in this order",
     `mkdir a b; mount -t nullfs -o ro "$W/a" "$W/b"; mount -p | awk -v b="$W/b" '$2 == b { print ($1 == substr(b, 1, length(b) - 1) "a"), $3, $4 }'; umount "$W/b"`,
     "1 nullfs ro",
   ),
-  jail(
+  mounted(
     "umount: by place, by place with a blank, -f where somebody is",
     `mkdir a 'c d'; mount -t nullfs "$W/a" "$W/c d"; umount "$W/c d"; echo $?; mount -t nullfs "$W/a" "$W/c d"; (cd "$W/c d" && exec sleep 60) & sleep 1; umount "$W/c d" 2>said; echo $?; grep -c -i busy said; umount -f "$W/c d"; echo $?; kill $!; wait`,
     "0\n1\n1\n0",
   ),
-  jail(
+  mounted(
     "umount: what something is mounted upon is busy",
     `mkdir -p a/x b c; mount -t nullfs "$W/a" "$W/b"; mount -t nullfs "$W/c" "$W/b/x"; umount "$W/b" 2>said; echo $?; grep -ci busy said; umount "$W/b/x" && umount "$W/b"; echo $?`,
     "1\n1\n0",
   ),
-  jail(
+  mounted(
     "nullfs: a directory upon itself through another, read-only below, writable within",
     `mkdir -p s/in r w; mount -t nullfs -o ro "$W/s" "$W/r"; mount -t nullfs "$W/w" "$W/r/in"; echo 1 >r/in/f; cat w/f; (: >r/g) 2>&1 | grep -o 'Read-only.*'; umount r/in; umount r`,
     "1\nRead-only file system",
@@ -270,12 +279,12 @@ jail -q -f "$W/jail.conf" -c "$J"; echo $?; [ "$(jls -j "$J" path)" = "$D/root" 
     `mkdir -p a/x b c; : >c/f; mount -t nullfs "$W/c" "$W/a/x"; mount -t nullfs "$W/a" "$W/b"; ls b/x | wc -l | tr -d ' '; umount b; umount a/x`,
     "0",
   ),
-  jail(
+  mounted(
     "mount: a place that is a symlink is followed, and said as what it is",
     `mkdir a real; ln -s real link; mount -t nullfs "$W/a" "$W/link"; mount -p | awk -v r="$W/real" '$2 == r { print "real" }'; umount "$W/real"`,
     "real",
   ),
-  jail(
+  mounted(
     "nullfs: a file is no place for a directory",
     `mkdir a; : >f; mount -t nullfs "$W/a" "$W/f" 2>/dev/null; [ $? -ne 0 ] && echo refused`,
     "refused",
@@ -291,7 +300,7 @@ jail -q -f "$W/jail.conf" -c "$J"; echo $?; [ "$(jls -j "$J" path)" = "$D/root" 
   ),
   jail(
     "tmpfs: a size that is kept, and full is said",
-    `mkdir t; mount -t tmpfs -o size=4m tmpfs "$W/t"; dd if=/dev/zero of=t/f bs=1m count=8 2>&1 | grep -o 'No space left on device'; umount "$W/t"`,
+    `mkdir t; mount -t tmpfs -o size=4m tmpfs "$W/t"; head -c 8388608 /dev/zero 2>&1 >t/f | grep -o 'No space left on device'; umount "$W/t"`,
     "No space left on device",
   ),
   jail(
