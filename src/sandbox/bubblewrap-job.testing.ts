@@ -182,12 +182,9 @@ export function openJobs(firstUser: number) {
   };
 }
 
-/**
- * What is left of the sandboxes of a place, whose users are among those: processes, numbers that are taken, control groups. A process that was
- * killed may take a moment, so it is asked again until there is nothing.
- */
-export async function leftOf(jobs: ReturnType<typeof openJobs>, users: readonly number[] = []): Promise<readonly string[]> {
-  const look = (): readonly string[] => [
+/** What there is of the sandboxes of a place, whose users are among those: processes, numbers that are taken, control groups. */
+export function lookAt(jobs: ReturnType<typeof openJobs>, users: readonly number[] = []): readonly string[] {
+  return [
     ...users.flatMap((uid) => livingProcesses(uid)),
     ...processesNaming(jobs.directory),
     ...(existsSync(jobs.taken) ? readdirSync(jobs.taken).map((name) => `user ${name}`) : []),
@@ -198,6 +195,15 @@ export async function leftOf(jobs: ReturnType<typeof openJobs>, users: readonly 
         .filter((path) => path !== ""),
     ),
   ];
+}
+
+/** The same when nothing is left but `kept`: a process that was killed may take a moment, so it is asked again. */
+export async function leftOf(
+  jobs: ReturnType<typeof openJobs>,
+  users: readonly number[] = [],
+  kept: readonly string[] = [],
+): Promise<readonly string[]> {
+  const look = (): readonly string[] => lookAt(jobs, users).filter((what) => !kept.includes(what));
   for (let round = 0; round < 500 && look().length > 0; round += 1) await Bun.sleep(20);
   return look();
 }

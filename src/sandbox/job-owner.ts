@@ -115,6 +115,7 @@ find_user() {
 }`;
   }
   return `taken=${shellQuote(identity.taken)}
+user_link=''
 
 # The number that this scratch had before, so that a kept sandbox is entered as who left it; else the lowest that nobody has.
 take_user() {
