@@ -43,7 +43,9 @@ test(
     const added = call(...add, "--host-key", hostKey ?? "");
     expect(added).toMatchObject({ status: 0, stderr: "" });
     expect(added.stdout).toContain("farm is known; builds run there");
-    expect(document("host", "ls").document).toMatchObject([{ name: "farm", url, root, jobs: 3, facts: { processors: expect.any(Number) } }]);
+    expect(document("host", "ls").document).toMatchObject([
+      { name: "farm", url, root, jobs: 3, facts: { processors: expect.any(Number) } },
+    ]);
     expect(call("host", "ls").stdout).toMatch(/^farm +\S+-linux /m);
 
     const checked = document("host", "check");
@@ -90,10 +92,7 @@ test(
     expect([alone.status, alone.document.error.code]).toEqual([3, "E_HOST_UNREACHABLE"]);
     const both = document("host", "check");
     expect(both.status).toBe(1);
-    expect(both.document).toMatchObject([
-      { name: "gone", error: { code: "E_HOST_UNREACHABLE" } },
-      { name: "poor" },
-    ]);
+    expect(both.document).toMatchObject([{ name: "gone", error: { code: "E_HOST_UNREACHABLE" } }, { name: "poor" }]);
     for (const name of ["gone", "poor"]) expect(call("host", "rm", name).status).toBe(0);
   },
   LIMIT_MS,
