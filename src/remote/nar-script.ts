@@ -3,7 +3,7 @@
  *
  *     tree ──list──► a line each, sorted ──frame──► f/1 f/2 ... and a list: f/1 t/bin/x f/2 t/lib/y ... ──xargs cat──► sha256
  *
- * What stands between the contents of two files is made by printf(1) of the shell itself, from octal escapes that awk(1) wrote: a tree of
+ * What stands between the contents of two files is made by printf(1) of the shell itself, from octal escapes that awk(1) wrote ("%%" is the byte that would begin a directive in some shells): a tree of
  * 10,000 files costs about ten processes, and no byte of a name or of contents passes through a tool that would take it for text.
  *
  * A line of the list: PATH KIND X SIZE TARGET. PATH and TARGET are three octal digits for each byte, PATH with "/" between names, so that
@@ -29,7 +29,7 @@ const LIST_FREEBSD = `list() {
       for (at = 33; at < 127; at++) code[sprintf("%c", at)] = sprintf("%03o", at)
       kinds["dir"] = "d"; kinds["file"] = "f"; kinds["link"] = "l"
     }
-    /^\\.[\\/ ]/ {
+    $0 ~ "^[.][/ ]" {
       kind = "unknown"; mode = "0"; size = 0; target = "-"
       for (field = 2; field <= NF; field++) {
         equals = index($field, "=")
@@ -43,8 +43,8 @@ const LIST_FREEBSD = `list() {
       name = $1
       if (name == ".") path = "."
       else {
-        sub(/^\\.\\//, "", name)
-        match(name, /[^\\/]*$/)
+        sub("^[.]/", "", name)
+        match(name, "[^/]*$")
         above = substr(name, 1, RSTART - 1)
         if (above == "") path = octal(name, "")
         else path = octal(substr(name, RSTART), known[above])
@@ -54,7 +54,7 @@ const LIST_FREEBSD = `list() {
       special = substr(digits, length(digits) - 3, 1)
       owner = substr(digits, length(digits) - 2, 1)
       if (kind == "f" && special >= 2) kind = "special"
-      print path, kind, owner % 2, size, kind == "l" ? target : "-"
+      print path, kind, owner % 2, size, (kind == "l" ? target : "-")
     }'
 }
 `;
@@ -70,7 +70,8 @@ const LIST_LINUX = `list() {
       owner = substr(digits, length(digits) - 2, 1)
       if (kind == "f" && special >= 2) kind = "special"
       else if (kind in words) kind = words[kind]
-      print path == "" ? "." : path, kind, owner % 2, field[3], kind == "l" ? target : "-"
+      if (path == "") path = "."
+      print path, kind, owner % 2, field[3], (kind == "l" ? target : "-")
     }
     BEGIN {
       for (at = 32; at < 127; at++) letter[sprintf("%03o", at)] = sprintf("%c", at)
