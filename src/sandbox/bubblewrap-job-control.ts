@@ -117,7 +117,7 @@ export const ENDING_FUNCTIONS = `
 # The first process inside, as bwrap said: when it ends, so do all in its namespace. Its number may be another's by now, its namespace's not as
 # well.
 inside_runs() {
-  [ -n "$inside" ] && [ "$(readlink "/proc/$inside/ns/pid")" = "pid:[$namespace]" ]
+  [ -n "$inside" ] && began "$inside" && [ "$(readlink "/proc/$inside/ns/pid")" = "pid:[$namespace]" ]
 }
 
 # Every process of the sandbox, and the control groups, which prove it.

@@ -107,7 +107,7 @@ export function userFunctions({ identity }: SandboxPlan): string {
 }
 
 let_user_go() {
-  :
+  [ -z "\${user_link-}" ]
 }
 
 find_user() {
