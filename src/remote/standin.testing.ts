@@ -11,15 +11,15 @@
  * and /usr/libexec is enough to run them, as on FreeBSD. The warts: what the emulation is made of lies in /usr/libexec/standin, the state of
  * the "kernel" in /.standin, and sshd's own directory in /run.
  *
- * A jail is: the path of its root, its own network (none), host name and IPC, given to each process that jexec(8) puts there. Nullfs is a bind
- * mount, devfs a tmpfs with four devices.
+ * A jail is: the path of its root, its own network (none), host name and IPC, given to each process that jexec(8) puts there; by the namespace
+ * of the host name it is known who is inside. Nullfs is a bind mount, devfs a tmpfs with four devices.
  *
  * What a test over it does not prove: anything of FreeBSD's kernel (whether a mount over nullfs is allowed, what enforce_statfs hides, that
  * a jail cannot be left, devfs rulesets, racct, how soon a removed jail lets go of its mounts); that its tools take an option that GNU's of the
  * same letter take and the shim passes; the exact words of an error that is not in jail(8), mount(8), umount(8) or jls(8); its sh(1), which
  * is dash's cousin; signals and process groups where timeout(1) differs; and anything about time. A jail here has no PID namespace, as FreeBSD's
- * has none; but unlike there its processes could signal those of the same number outside. A process that chroots again inside a
- * jail is not found by `jail -r`.
+ * has none; but unlike there its processes could signal those of the same number outside. What a tool says of a write to a
+ * read-only mount is Linux's word ("Read-only file system" for everybody), and /dev/stdout is not there.
  */
 import * as fs from "node:fs";
 import { cpus, totalmem } from "node:os";
@@ -102,7 +102,7 @@ export function makeStandIn(root: string, options: StandInOptions): void {
   for (const directory of ["/bin", "/sbin", "/usr/bin", "/usr/sbin"]) {
     for (const name of fs.readdirSync(at(directory))) fs.chmodSync(at(`${directory}/${name}`), 0o555);
   }
-  fs.copyFileSync(join(SOURCES, "common.pl"), at(`${TOOLS}/common.pl`));
+  for (const name of ["common.pl", "rmx.pl"]) fs.copyFileSync(join(SOURCES, name), at(`${TOOLS}/${name}`));
   binaries.set("/usr/sbin/sshd", find("sshd"));
   binaries.set("/bin/sh", find(options.sh));
   if (options.shell.endsWith("csh")) binaries.set("/bin/csh", find("tcsh"));
@@ -217,6 +217,7 @@ mknod -m 666 "$root/dev/tty" c 5 0
 mkdir "$root/dev/pts" "$root/dev/fd"
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
 ln -s pts/ptmx "$root/dev/ptmx"
+readlink /proc/self/ns/uts | tr -d '\\n' >"$root/.standin/uts"
 rm -f "$root"/.standin/jails/* "$root/.standin/modules" "$root/.standin/lock"
 printf '/dev/gpt/rootfs\\0/\\0ufs\\0rw\\0\\ndevfs\\0/dev\\0devfs\\0rw\\0\\n' >"$root/.standin/mounts"
 hostname freebsd

@@ -13,7 +13,7 @@ for my $file (@ARGV ? @ARGV : undef) {
         undef $input;
         if (!open $input, '<', $file) { warnx("$file: $!"); $failed = 1; next }
     }
-    if (@ARGV > 1 && !$given{q}) { print "==> $file <==\n" }
+    if (@ARGV > 1 && !$given{q}) { syswrite STDOUT, "==> $file <==\n" }
     my $left = $count;
     while ($left > 0 && sysread $input, my $chunk, 65536) {
         if ($given{c}) { $chunk = substr $chunk, 0, $left; $left -= length $chunk }
@@ -22,7 +22,11 @@ for my $file (@ARGV ? @ARGV : undef) {
             while ($left > 0) { my $at = index $chunk, "\n", $end; if ($at < 0) { $end = length $chunk; last } $end = $at + 1; $left-- }
             $chunk = substr $chunk, 0, $end;
         }
-        print $chunk;
+        while ($chunk ne '') {
+            my $taken = syswrite STDOUT, $chunk;
+            errx(1, "stdout: $!") if !defined $taken;
+            substr $chunk, 0, $taken, '';
+        }
     }
 }
 exit $failed;

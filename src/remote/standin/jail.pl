@@ -5,7 +5,7 @@ record();
 $| = 1;
 my $usage = "jail [-dhilqv] [-J jid_file] [-u username | -U username] [-cmr] param=value ... [command=command ...]\n       jail [-qv] [-f file] [-cmr] [jail ...]\n       jail -[rR] jail";
 my %given = options('cde:f:hiJ:lmn:p:qrRs:u:U:v', $usage);
-not_emulated(join ' ', keys %given) if grep { $given{$_} } qw(d e h J l m n p s u U);
+not_emulated(join ' ', keys %given) if grep { $given{$_} } qw(d e h J l n p s u U);
 my $verbose = ($given{v} ? 1 : 0) - ($given{q} ? 1 : 0);
 my %BOOLEAN = map { $_ => 1 } qw(persist mount.devfs mount.fdescfs mount.procfs exec.clean vnet allow.set_hostname allow.sysvipc allow.raw_sockets
     allow.chflags allow.mount allow.mount.devfs allow.mount.nullfs allow.mount.tmpfs allow.mount.zfs allow.mount.fdescfs allow.mount.procfs
@@ -23,6 +23,15 @@ if ($given{r} || $given{R}) {
     my %known = defined $config ? read_config($config) : ();
     for my $name (@ARGV) { stop($name, $known{$name} ? checked($known{$name}, $name) : {}, !$given{R} && $known{$name}) or $errors = 1 }
     exit $errors;
+}
+if ($given{m}) {
+    not_emulated('-m of a file') if $given{f} || $given{c};
+    my %jail;
+    set(\%jail, undef, split /=/, $_, 2) for @ARGV;
+    my $running = find_jail($jail{name} // $jail{jid} // '');
+    if (!$running) { warnx('"' . ($jail{name} // $jail{jid} // '') . '" not found'); exit 1 }
+    write_jail({ %$running, %jail, name => $running->{name} });
+    exit 0;
 }
 usage($usage) if !$given{c};
 if (@ARGV > 1 || @ARGV == 1 && $ARGV[0] =~ /=/) {
@@ -153,11 +162,6 @@ sub unvis {
     $text =~ s/\\([0-7]{3}|s|t|n|\\|#)/length $1 == 3 ? chr oct $1 : { s => ' ', t => "\t", n => "\n", '\\' => '\\', '#' => '#' }->{$1}/ge;
     return $text;
 }
-sub run {
-    my ($name, @command) = @_;
-    return 1 if system { $command[0] } @command;
-    return 0;
-}
 sub mount_steps {
     my ($jail, $name) = @_;
     my @steps;
@@ -182,8 +186,7 @@ sub unmount_step {
     my ($parameter, undef, $on, $type) = @$step;
     check_path($jail, $name, $parameter, $on, $type) or return 0;
     my @command = $parameter eq 'mount.devfs' ? ('/sbin/umount', $on) : ('/sbin/umount', '-t', $type, $on);
-    return 1 if system { $command[0] } @command;
-    return 0;
+    return !system { $command[0] } @command;
 }
 
 sub start {
@@ -242,7 +245,7 @@ sub stop {
         }
     }
     while (my @left = processes_of($running)) { kill 'KILL', @left; select undef, undef, undef, 0.005 }
-    unlink "$PRIVATE/jails/$running->{jid}";
+    unlink "$PRIVATE/jails/$running->{jid}", "$PRIVATE/jails/$running->{jid}.in";
     print "$name: removed\n" if $verbose > 0 || $verbose == 0 && ($configured || @ARGV > 1);
     return 1 if !$configured;
     my $ok = 1;

@@ -14,6 +14,9 @@ errx(1, "getpwnam: $given{u}[-1]: No such file or directory") if $given{u} && !d
 my $isolated = 0x04000000 | 0x08000000;
 $isolated |= 0x40000000 if ($jail->{ip4} // '') eq 'disable' && ($jail->{ip6} // '') eq 'disable';
 sys($SYS{unshare}, $isolated) == 0 or errx(1, "jail_attach($jail->{jid}): $!");
+open(my $inside, '>>', "$PRIVATE/jails/$jail->{jid}.in") or errx(1, "jail_attach($jail->{jid}): $!");
+syswrite $inside, readlink("$PRIVATE/proc/self/ns/uts") . "\n";
+close $inside;
 my $hostname = $jail->{'host.hostname'} // '';
 sys($SYS{sethostname}, $hostname, length $hostname);
 chdir $jail->{path} or errx(1, "jail_attach($jail->{jid}): $!");

@@ -6,7 +6,9 @@ my $usage = 'ps [--libxo] [-aCcdeHhjlmrSTuvwXxZ] [-O fmt | -o fmt] [-D up | down
 unshift @ARGV, '-' . shift @ARGV if @ARGV && $ARGV[0] =~ /^[a-zA-Z]+$/;
 my %given = options('aCcD:deG:HhJ:jlM:mN:O:o:p:rSTt:U:uvwXxZ', $usage);
 not_emulated(join ' ', keys %given) if grep { $given{$_} } qw(D G M N O S t u v j l);
-not_emulated('in a jail') if $JAILED;
+# In a jail, of what is in it. Where its root is not the host's there is no /proc to read.
+not_emulated('in a jail with a root of its own') if !-d $PRIVATE;
+my $mine = $JAILED ? own_jail() : undef;
 # "-o pid=,lstart=": a field with "=" takes all that follows as its heading, commas too.
 my @columns;
 for my $words (@{ $given{o} || ['pid,tt,stat,time,command'] }) {
@@ -18,7 +20,8 @@ for my $words (@{ $given{o} || ['pid,tt,stat,time,command'] }) {
 my %user = map { $_ => 1 } map { /^\d+$/ ? $_ : getpwnam($_) // errx(1, "No users: $_") } map { split /,/ } @{ $given{U} || [] };
 my %pids = map { $_ => 1 } map { split /[, ]+/ } @{ $given{p} || [] }, @ARGV;
 my %jids = map { $_ => 1 } map { (find_jail($_) // errx(1, "Invalid jail id: $_"))->{jid} } map { split /,/ } @{ $given{J} || [] };
-my %root = map { $_->{path} => $_->{jid} } values %{ { jails() } };
+my %jid;
+for my $jail (values %{ { jails() } }) { $jid{$_} = $jail->{jid} for processes_of($jail) }
 my ($boot) = (slurp("$PRIVATE/proc/stat") // '') =~ /^btime (\d+)/m;
 my @rows;
 for my $pid (entries("$PRIVATE/proc")) {
@@ -27,7 +30,7 @@ for my $pid (entries("$PRIVATE/proc")) {
     my ($comm, $rest) = $stat =~ /^\d+ \((.*)\) (.*)$/s or next;
     my @field = split / /, $rest;
     my ($uid, $gid) = map { (slurp("$directory/status") // '') =~ /^$_:\s+\d+\s+(\d+)/m ? $1 : 0 } qw(Uid Gid);
-    my $jid = $root{ readlink("$directory/root") // '' } // 0;
+    my $jid = $jid{$pid} // 0;
     my $line = slurp("$directory/cmdline") // '';
     my @words = split /\0/, $line;
     my $start = $boot + int($field[19] / 100);
@@ -43,6 +46,7 @@ for my $pid (entries("$PRIVATE/proc")) {
             (qw(Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec))[ $at[4] ], @at[3, 2, 1, 0], $at[5] + 1900),
         jail => 0, start => $start,
     );
+    next if $mine && $jid != $mine->{jid};
     next if %pids && !$pids{$pid} || %user && !$user{$uid} || %jids && !$jids{$jid};
     next if !%pids && !%user && !%jids && !$given{a} && !$given{x} && !$given{e} && $uid != $>;
     push @rows, \%it;

@@ -3,7 +3,11 @@
 # real one, and refuse, in FreeBSD's words, what only GNU's does.
 name=${0##*/}
 real=/usr/libexec/standin/$name
-[ ! -w /.standin/calls ] || printf '%s\0' "$name${1+ $*}" >>/.standin/calls
+# Not for the size of a file that limits(1) set.
+[ ! -w /.standin/calls ] || (
+  trap '' XFSZ
+  printf '%s\0' "$name${1+ $*}" >>/.standin/calls
+)
 
 refuse() {
   echo "$name: illegal option -- ${1#-}" >&2
@@ -40,7 +44,7 @@ refuse_letters() {
 }
 
 case $name in
-cat | tee | basename | dirname | uniq | paste | fold | split | comm | join | nl | tsort | seq | od | logname | tty | sync | rmdir | mkfifo | link | unlink | id | cut | touch | tail | truncate | cmp)
+cat | tee | basename | dirname | uniq | paste | fold | split | comm | join | nl | tsort | seq | od | logname | tty | sync | rmdir | mkfifo | link | unlink | id | cut | touch | tail | truncate | cmp | cksum)
   no_long_options "$@"
   POSIXLY_CORRECT=1 exec "$real" "$@"
   ;;
@@ -66,13 +70,8 @@ mv)
 rm)
   no_long_options "$@"
   refuse_letters 'abceghjklmnopqstuyzACDEFGHJKLMNOQSTUXYZ' "$@"
-  # -x is one file system, which GNU's has for a long option.
   case ${1-} in
-  -*x*)
-    letters=$(printf '%s' "${1#-}" | /usr/libexec/standin/tr -d x)
-    shift
-    set -- --one-file-system ${letters:+"-$letters"} "$@"
-    ;;
+  -*x*) exec /usr/libexec/standin/perl /usr/libexec/standin/rmx.pl "$@" ;;
   esac
   POSIXLY_CORRECT=1 exec "$real" "$@"
   ;;
@@ -233,7 +232,7 @@ env)
   esac
   exec "$real" "$@"
   ;;
-sort | grep | egrep | fgrep | diff | gzip | gunzip | zcat | xz | zstd | bzip2 | tr | timeout | nice | nohup | printf | expr | echo | test | '[' | sleep | true | false | pwd | kill | hostname | stty | awk | openssl | tar | mtree | make)
+sort | grep | egrep | fgrep | diff | gzip | gunzip | zcat | xz | zstd | bzip2 | tr | timeout | nice | nohup | printf | expr | echo | test | '[' | sleep | true | false | pwd | kill | hostname | stty | dd | awk | openssl | tar | mtree | make)
   exec "$real" "$@"
   ;;
 *)

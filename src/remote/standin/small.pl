@@ -59,7 +59,11 @@ my %tool = (
         options('ahlunr', 'rctl [ -h ] [filter ...]');
         errx(1, 'RACCT/RCTL present, but disabled; enable using kern.racct.enable=1 tunable') if ($table{'kern.racct.enable'} // 0) != 1;
     },
-    devfs => sub { not_emulated(@ARGV) if @ARGV && $ARGV[0] !~ /^(rule|ruleset|-m)$/ },
+    devfs => sub {
+        if ("@ARGV" eq 'rule -s 4 show') { print "100 include 1\n200 include 2\n300 include 3\n400 path zfs unhide\n"; return }
+        if ("@ARGV" eq 'rule showsets') { print "1\n2\n3\n4\n5\n"; return }
+        not_emulated(@ARGV);
+    },
     ifconfig => sub {
         # A jail without VNET sees these too.
         if ("@ARGV" eq '-l') { print "vtnet0 lo0\n"; return }
