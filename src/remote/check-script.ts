@@ -26,11 +26,11 @@ import { lookAtPlace } from "./place-script.ts";
 
 /** What our scripts call, of the base system. */
 const EVERYWHERE =
-  "awk cat chmod chown cut date df du env find grep head id kill ln ls mkdir mount mtree mv ps rm rmdir sed sh sleep sort stat tail tar " +
-  "timeout touch tr umount uname wc xargs";
-export const TOOLS = {
-  FreeBSD: `${EVERYWHERE} chroot jail jexec jls limits lockf mount_nullfs sha256 sysctl`,
-  Linux: `${EVERYWHERE} bwrap flock nice prlimit setpriv sha256sum unshare`,
+  "awk cat chmod chown cp date df du env find grep head id ln ls mkdir mkfifo mount mtree mv od readlink rm rmdir sed sh sleep sort sync tail tar " +
+  "timeout touch tr umount uname xargs";
+const TOOLS = {
+  FreeBSD: `${EVERYWHERE} chroot devfs jail jexec jls limits lockf mount_nullfs ps sha256 sysctl`,
+  Linux: `${EVERYWHERE} bwrap flock install prlimit setpriv sha256sum unshare`,
 } as const;
 
 export function checkScript(root: string): string {

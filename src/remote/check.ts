@@ -167,11 +167,9 @@ const PACKAGES: Readonly<Record<string, string>> = {
   find: "findutils",
   flock: "util-linux",
   grep: "grep",
-  kill: "procps",
   mount: "mount",
   mtree: "mtree-netbsd",
   prlimit: "util-linux",
-  ps: "procps",
   sed: "sed",
   setpriv: "util-linux",
   sh: "dash",
@@ -181,7 +179,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   xargs: "findutils",
 };
 /** Without these a build is limited less, or not at all. */
-const WORSE_WITHOUT = new Set(["nice", "prlimit", "limits"]);
+const WORSE_WITHOUT = new Set(["limits", "prlimit"]);
 
 function toolsFinding({ facts, all }: Found): HostFinding {
   const absent = all("absent");

@@ -66,7 +66,7 @@ look_at_freebsd() {
   event memory "$(sysctl -n hw.physmem)"
   first_of sysctl -n security.jail.children.max
   event jailed "$(sysctl -n security.jail.jailed)" "${said:-0}"
-  absent awk cat chmod chown cut date df du env find grep head id kill ln ls mkdir mount mtree mv ps rm rmdir sed sh sleep sort stat tail tar timeout touch tr umount uname wc xargs chroot jail jexec jls limits lockf mount_nullfs sha256 sysctl
+  absent awk cat chmod chown cp date df du env find grep head id ln ls mkdir mkfifo mount mtree mv od readlink rm rmdir sed sh sleep sort sync tail tar timeout touch tr umount uname xargs chroot devfs jail jexec jls limits lockf mount_nullfs ps sha256 sysctl
   if [ "$(id -u)" = 0 ]; then
     made=1
     try jail try_jail
@@ -88,7 +88,7 @@ look_at_linux() {
   event kernel "$(uname -r)"
   event processors "$(grep -c '^processor' /proc/cpuinfo)"
   event memory "$(awk '$1 == "MemTotal:" { printf "%.0f", $2 * 1024 }' /proc/meminfo)"
-  absent awk cat chmod chown cut date df du env find grep head id kill ln ls mkdir mount mtree mv ps rm rmdir sed sh sleep sort stat tail tar timeout touch tr umount uname wc xargs bwrap flock nice prlimit setpriv sha256sum unshare
+  absent awk cat chmod chown cp date df du env find grep head id ln ls mkdir mkfifo mount mtree mv od readlink rm rmdir sed sh sleep sort sync tail tar timeout touch tr umount uname xargs bwrap flock install prlimit setpriv sha256sum unshare
   if command -v bwrap >/dev/null 2>&1; then
     try sandbox bwrap --unshare-all --die-with-parent --ro-bind / / --proc /proc --dev /dev /bin/sh -c :
   fi
