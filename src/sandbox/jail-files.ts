@@ -2,8 +2,8 @@
  * The files that are the sandbox on FreeBSD: jail.conf, and the script that makes the jail, runs the builder in it and undoes it. Pure.
  * Base-system tools only: jail(8), jexec(8), jls(8), mount(8), mount_nullfs(8), umount(8), chroot(8), limits(1), timeout(1), rctl(8).
  *
- *     root ──► links ──► places looked at ──► jail ──► places made ──► mounts ──► created
- *               (missing, refused, taken: nothing was mounted)
+ *     links of the build root ──► places looked at ──► places made ──► jail ──► mounts ──► created
+ *                                   └─ missing, refused         taken ─┘
  *
  * The jail's root is a plain directory that root alone may write to: mount points, links and single files. The script mounts itself: as
  * parameters of jail(8) each mount would cost two processes more, and each unmount a sync(2) of all file systems.
@@ -153,20 +153,24 @@ function setUp(plan: SandboxPlan, root: readonly RootEntry[]): string {
     writable.filter(({ target }) => only(target)).map(({ source }) => shellQuote(source));
   const chroot = chrootLines(root);
   const linkPlaces = [...new Set(links.map(({ target }) => above(target)))].filter((path) => path !== "");
+  // Made before anything else is looked at, so that what would be made through one is seen.
+  const linked =
+    links.length === 0
+      ? []
+      : [
+          `mkdir -p "$root"${linkPlaces.map((path) => ` ${inRoot(path)}`).join("")}`,
+          ...links.map(({ target, to }) => `ln -s ${shellQuote(to)} ${inRoot(target)}`),
+        ];
   return `set_up() {
-  mkdir ${["$root", ...linkPlaces].length === 1 ? '"$root"' : `-p "$root" ${linkPlaces.map(inRoot).join(" ")}`}
-${lines(
-  links.map(({ target, to }) => `ln -s ${shellQuote(to)} ${inRoot(target)}`),
-  "  ",
-)}${lines([...checkLines(plan, root), ...chroot.check], "  ")}  # Its mounts come later, so that nothing is mounted for one that cannot be made.
+  set --
+${lines([...linked, ...checkLines(plan, root), ...chroot.check, ...entryLines(plan, root)], "  ")}  mkdir -p "$root" "$@" \\
+    ${places(plan, root).map(inRoot).join(" \\\n    ")}
+  # Before its mounts, so that nothing is mounted for one that cannot be made.
   if ! jail -q -f "$scratch/jail.conf" -c "$jail" >&2; then
     ours || [ -z "$at" ] || event taken "$jail"
     exit 3
   fi
   made=1
-  set --
-${lines(entryLines(plan, root), "  ")}  mkdir -p "$@" \\
-    ${places(plan, root).map(inRoot).join(" \\\n    ")}
   install -d -o "$uid" -g "$gid" -m 0755 \\
     ${sources((target) => target !== "/tmp").join(" \\\n    ")}
   install -d -o "$uid" -g "$gid" -m 1777 ${sources((target) => target === "/tmp").join(" ")}
@@ -285,7 +289,7 @@ unmount_below() {
     else
       umount -f "$@" >&2 && return 0
       [ "$tries" -lt ${UNMOUNT_TRIES + FORCED_TRIES} ] || return 1
-      sleep 1
+      sleep 0.5
     fi
   done
 }`;

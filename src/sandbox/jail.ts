@@ -181,7 +181,7 @@ export function abandonedScratch(listed: string): readonly string[] {
     const line = raw.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
     for (const { index } of line.matchAll(/(?<=^|[\t ])\//g)) {
       const scratch = new RegExp(`^(.+?)/${JAIL_ROOT}(?:[/\\t ]|$)`).exec(line.slice(index))?.[1];
-      if (scratch !== undefined) found.add(scratch);
+      if (scratch !== undefined && !scratch.includes("\t")) found.add(scratch);
     }
   }
   return [...found];

@@ -13,11 +13,18 @@ export const KEPT_FILE = "kept";
 
 /**
  * Functions of the shell. `began PID` sets $began to the time at which that process began, and fails when there is none. `alive TEXT`
- * says whether "PID START" is still the same living process. `own_identity` sets $owner to that text for this shell; a script that it
- * replaced by exec(2) may have said it already, in GARTH_OWNER.
+ * says whether "PID START" is still the same living process.
+ */
+export function aliveFunctions(system: System): string {
+  return operatingSystemOf(system) === "freebsd" ? FREEBSD_PROCESSES : LINUX_PROCESSES;
+}
+
+/**
+ * The same, and `own_identity`, which sets $owner to that text for this shell; a script that it replaced by exec(2) may have said it
+ * already, in GARTH_OWNER.
  */
 export function processFunctions(system: System): string {
-  return `${operatingSystemOf(system) === "freebsd" ? FREEBSD_PROCESSES : LINUX_PROCESSES}
+  return `${aliveFunctions(system)}
 own_identity() {
   owner=\${GARTH_OWNER-}
   if [ "\${owner%% *}" != "$$" ]; then

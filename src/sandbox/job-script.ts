@@ -54,6 +54,7 @@ function watchFunctions(plan: SandboxPlan): string {
   const first = Math.min(LOOK_EVERY_SECONDS, seconds);
   return `# The leash. Whoever started this script holds its other end.
 hold_leash() {
+  wanted || exit 0
   while read -r _; do :; done
   kill -TERM "$$"
 }
@@ -63,6 +64,7 @@ watch_limits() {
   set +e
   nap=
   trap 'kill -KILL "$nap"; exit 0' TERM
+  wanted || exit 0
   since=$(date +%s)
   pause=${first}
   while :; do
@@ -87,6 +89,11 @@ watch_limits() {
     [ "$pause" -le "$left" ] || pause=$left
     [ "$pause" -gt 0 ] || pause=1
   done
+}
+
+# A signal is lost that comes to a new process while it still has the traps of the script: whoever sends one says it in a file, too.
+wanted() {
+  read -r going <"$scratch/going" && [ "$going" = yes ]
 }
 
 # What takes its time is waited for in such a way that a signal ends it at once.
@@ -122,6 +129,7 @@ export function jobScript(plan: SandboxPlan, parts: JobParts): string {
 #   teardown   undoes what a run that was killed has left
 # When standard input ends while the builder runs, all is undone. The builder prints on standard output, both its streams. Standard error
 # has a line for each event, and what the tools had to say. Status 0: the builder ran, an event says how it ended. 3: it did not.
+# shellcheck disable=SC2016,SC2089,SC2090 # Words of the plan are quoted, whatever is in them.
 ${SCRIPT_HEAD}
 cd -P ${shellQuote(plan.scratch)}
 scratch=$PWD
@@ -171,6 +179,7 @@ leave() {
 
 run_builder() {
   : >"$scratch/limit"
+  echo yes >"$scratch/going"
   event started
   starting=1
   builder 3<&- </dev/null 2>&1 &
@@ -184,16 +193,20 @@ run_builder() {
   status=0
   wait "$builder" || status=$?
   builder=
-  end_process TERM "$leash"
-  leash=
-  end_process TERM "$watcher"
-  watcher=
+  end_watching
 ${parts.judge === undefined ? "" : "  judge\n"}  if [ -s "$scratch/limit" ]; then
     read -r limit <"$scratch/limit"
     event limit "$limit"
   fi
   event exited "$status"
   ran=1
+}
+
+end_watching() {
+  [ -z "$leash$watcher" ] || : >"$scratch/going"
+  end_process TERM "$leash"
+  end_process TERM "$watcher"
+  leash='' watcher=''
 }
 
 end_process() {
@@ -221,8 +234,7 @@ finish() {
   trap - EXIT
   trap '' HUP INT PIPE TERM
   set +e
-  end_process TERM "$leash"
-  end_process TERM "$watcher"
+  end_watching
   end_process KILL "$builder"
   clear_away || exit 3
   let_user_go
@@ -246,7 +258,7 @@ hold() {
   fi
 }
 
-builder='' leash='' watcher='' starting='' pending='' ran='' keep=''
+builder='' leash='' watcher='' starting='' pending='' ran='' keep='' user_link=''
 verb=\${1-}
 case $verb in
 run | serve)

@@ -15,7 +15,7 @@
 import { operatingSystemOf, type System } from "../base/index.ts";
 import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
 import { PLAIN_FUNCTION, UNMOUNT_FUNCTIONS, UNMOUNT_VARIABLES } from "./jail-files.ts";
-import { KEPT_FILE, OWNER_FILE, processFunctions, removeFunction } from "./job-owner.ts";
+import { aliveFunctions, KEPT_FILE, OWNER_FILE, removeFunction } from "./job-owner.ts";
 import { JOB_SCRIPT_NAME } from "./job-script.ts";
 
 /** How long another sweep is waited for. */
@@ -30,9 +30,11 @@ export function sweepScript(directory: string, system: System): string {
   const lock =
     operatingSystemOf(system) === "freebsd" ? `lockf -k -s -t ${LOCK_SECONDS}` : `/usr/bin/flock -w ${LOCK_SECONDS} -E ${LOCKED}`;
   return `${SCRIPT_HEAD}
+# shellcheck disable=SC2016 # Whatever is in its name.
 top=${shellQuote(directory)}
 [ -d "$top/tmp" ] || exit 0
 status=0
+# shellcheck disable=SC2016 # The dollars are for the script under the lock.
 ${lock} "$top/lock" sh -c ${shellQuote(sweepUnderLock(system))} sweep "$top" </dev/null || status=$?
 if [ "$status" -eq ${LOCKED} ]; then
   event locked
@@ -53,13 +55,13 @@ cd /
 ${UNMOUNT_VARIABLES}
 status=0 spared=$newline
 
-${processFunctions(system)}
+${aliveFunctions(system)}
 ${removeFunction(system)}
 
 ${operatingSystemOf(system) === "freebsd" ? FREEBSD_CLEARING : LINUX_CLEARING}
 
 say() {
-  event "$@" 2>/dev/null || :
+  event "$@" || :
 }
 
 # Whether nobody answers for a directory any more.
@@ -69,7 +71,7 @@ abandoned() {
   owner=
   if [ -f "$1/${OWNER_FILE}" ]; then read -r owner <"$1/${OWNER_FILE}" || :; fi
   if [ -n "$owner" ]; then
-    ! alive "$owner"
+    if alive "$owner"; then return 1; fi
   else
     [ -n "$(find "$1" -prune -mmin +${OWNERLESS_MINUTES})" ]
   fi

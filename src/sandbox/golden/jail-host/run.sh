@@ -1,22 +1,190 @@
 #!/bin/sh
 # The sandbox garth-hello-1a2b3c4d: a thin jail for one build.
 #   run        makes it, runs the builder, undoes it
+#   serve      the same; then waits for a line: "keep" leaves the scratch directory, everything else removes it
 #   enter      makes it, opens a shell in it as the build user, undoes it
 #   teardown   undoes what a run that was killed has left
-# The builder prints on standard output, both its streams. Standard error has a line for each event, beginning with
-# "garth-sandbox:", and what the tools had to say. Status 0: the builder ran, an event says how it ended. 3: it did not.
+# When standard input ends while the builder runs, all is undone. The builder prints on standard output, both its streams. Standard error
+# has a line for each event, and what the tools had to say. Status 0: the builder ran, an event says how it ended. 3: it did not.
+# shellcheck disable=SC2016,SC2089,SC2090 # Words of the plan are quoted, whatever is in them.
 set -eu
 PATH=/sbin:/bin:/usr/sbin:/usr/bin
-export PATH
+LC_ALL=C
+export PATH LC_ALL
 umask 022
 
-jail=garth-1a2b3c4d-b0e2ca11
-scratch=/r/frx/var/garth/tmp/1/sandbox
-root=$scratch/jail-root
-skeleton=$scratch/jail-skeleton
-
 event() {
-  printf 'garth-sandbox: %s\n' "$*" >&2
+  printf 'garth: %s\n' "$*" >&2
+}
+
+cd -P /r/frx/var/garth/tmp/1/sandbox
+scratch=$PWD
+cd /
+jail=garth-1a2b3c4d-b0e2ca11
+root=$scratch/jail-root
+made='' ruled=''
+tab='	'
+newline='
+'
+
+# In seconds since the first process began: what ps(1) prints moves when somebody sets the clock, but for both alike.
+began() {
+  began='' first=0
+  # shellcheck disable=SC2046 # Into its fields.
+  set -- "$1" $(TZ=UTC ps -o pid= -o state= -o lstart= -p "1,$1" 2>/dev/null)
+  pid=$1
+  shift
+  # PID STATE Sun Nov 29 14:27:51 2026
+  while [ $# -ge 7 ]; do
+    case $2 in
+    Z*) ;;
+    *)
+      seconds_of "$4" "$5" "$6" "$7"
+      [ "$1" != 1 ] || first=$seconds
+      [ "$1" != "$pid" ] || began=$seconds
+      ;;
+    esac
+    shift 7
+  done
+  [ -n "$began" ] || return 1
+  began=$((began - first))
+}
+
+# Since some day long ago. The year begins in March, so that a day too many is at its end.
+seconds_of() {
+  case $1 in
+  Jan) month=13 ;; Feb) month=14 ;; Mar) month=3 ;; Apr) month=4 ;; May) month=5 ;; Jun) month=6 ;;
+  Jul) month=7 ;; Aug) month=8 ;; Sep) month=9 ;; Oct) month=10 ;; Nov) month=11 ;; *) month=12 ;;
+  esac
+  year=$4
+  [ "$month" -le 12 ] || year=$((year - 1))
+  days=$((365 * year + year / 4 - year / 100 + year / 400 + (153 * month - 457) / 5 + $2))
+  hour=${3%%:*} second=${3##*:} minute=${3#*:}
+  minute=${minute%:*}
+  seconds=$((days * 86400 + ${hour#0} * 3600 + ${minute#0} * 60 + ${second#0}))
+}
+
+# Two times that are cut to whole seconds may be one further apart, or nearer.
+alive() {
+  case ${1%% *} in '' | *[!0-9]*) return 1 ;; esac
+  case ${1#* } in '' | *[!0-9-]*) return 1 ;; esac
+  began "${1%% *}" || return 1
+  apart=$((began - ${1#* }))
+  [ "$apart" -ge -1 ] && [ "$apart" -le 1 ]
+}
+
+own_identity() {
+  owner=${GARTH_OWNER-}
+  if [ "${owner%% *}" != "$$" ]; then
+    began "$$"
+    owner="$$ $began"
+  fi
+}
+
+take_user() {
+  uid=35001
+  gid=35001
+  event user "$uid" "$gid"
+}
+
+let_user_go() {
+  [ -z "${user_link-}" ]
+}
+
+find_user() {
+  :
+}
+
+# The leash. Whoever started this script holds its other end.
+hold_leash() {
+  wanted || exit 0
+  while read -r _; do :; done
+  kill -TERM "$$"
+}
+
+# Looks at the clock and at what was written. A limit that was reached is named in a file, which is read when the builder has ended.
+watch_limits() {
+  set +e
+  nap=
+  trap 'kill -KILL "$nap"; exit 0' TERM
+  wanted || exit 0
+  since=$(date +%s)
+  pause=3
+  while :; do
+    doze sleep "$pause"
+    # A script that was killed: what it led ends, unless somebody has undone it already and begun anew.
+    if ! kill -0 "$$"; then
+      kill "$leash"
+      [ ! -f "$scratch/owner" ] || { read -r line <"$scratch/owner" && [ "$line" = "$owner" ] && take_down; }
+      exit 0
+    fi
+    looked=$(date +%s)
+    [ $((looked - since)) -lt 91 ] || end_builder 'wallClockMs 90500'
+    doze du -sk \
+      /r/frx/var/garth/tmp/1/out \
+      /r/frx/var/garth/tmp/1/sandbox/build \
+      /r/frx/var/garth/tmp/1/sandbox/tmp >"$scratch/written"
+    total=0
+    while read -r kib _; do total=$((total + kib)); done <"$scratch/written"
+    [ "$total" -lt 1048576 ] || end_builder 'outputBytes 1073741824'
+    # Walking takes a tenth of the time, at most.
+    now=$(date +%s)
+    pause=$((3 + 9 * (now - looked)))
+    left=$((91 - (now - since)))
+    [ "$pause" -le "$left" ] || pause=$left
+    [ "$pause" -gt 0 ] || pause=1
+  done
+}
+
+# A signal is lost that comes to a new process while it still has the traps of the script: whoever sends one says it in a file, too.
+wanted() {
+  read -r going <"$scratch/going" && [ "$going" = yes ]
+}
+
+# What takes its time is waited for in such a way that a signal ends it at once.
+doze() {
+  "$@" &
+  nap=$!
+  wait "$nap"
+}
+
+end_builder() {
+  echo "$1" >"$scratch/limit"
+  kill -TERM "$builder"
+  doze sleep 5
+  kill -KILL "$builder"
+  exit 0
+}
+
+# Whether the jail of this name is this one, and not somebody else's; $at is its path, if there is one.
+ours() {
+  at=$(jls -j "$jail" path 2>/dev/null) || at=
+  [ "$at" = "$root" ]
+}
+
+racct() {
+  [ "$(sysctl -n kern.racct.enable 2>/dev/null)" = 1 ]
+}
+
+fault() {
+  event "$@"
+  exit 3
+}
+
+lacking() {
+  echo 'the build root has no /usr/sbin/chroot, by which a builder stops being root' >&2
+  exit 3
+}
+
+# Components of a path below a directory: a symlink among them would lead out of it.
+reached() {
+  on_way=$1
+  rest=${2#/}
+  while [ -n "$rest" ]; do
+    on_way=$on_way/${rest%%/*}
+    [ ! -L "$on_way" ] || return 1
+    case $rest in */*) rest=${rest#*/} ;; *) rest= ;; esac
+  done
 }
 
 # nullfs mounts directories only. A hard link shows the same file; its mode and owner keep the builder from writing to it.
@@ -24,119 +192,315 @@ place() {
   ln "$1" "$2" 2>/dev/null || cp -p "$1" "$2"
 }
 
-exists() {
-  jls -j "$jail" jid >/dev/null 2>&1
+# Whatever there is of a jail, its root is there.
+left_over() {
+  [ -e "$root" ] || [ -L "$root" ]
 }
 
-mounted_below_root() {
-  mount -p | awk -v root=/r/frx/var/garth/tmp/1/sandbox/jail-root '
-    $2 == root || index($2, root "/") == 1 { found = 1 }
-    END { exit !found }'
+# The jail with all its processes, then mounts, youngest first, then the root, and in the same breath the number that nobody uses any more.
+take_down() {
+  left_over || return 0
+  if [ -n "$made" ] || ours; then
+    jail -q -f "$scratch/jail.conf" -r "$jail" >&2 || jail -q -R "$jail" >&2 || ! ours || return 1
+    if [ -n "$ruled" ] || { [ -z "$made" ] && racct; }; then rctl -r "jail:$jail" 2>/dev/null || :; fi
+    made='' ruled=''
+  fi
+  unmount_below || return 1
+  rm -rfx "$root" ${user_link:+"$user_link"}
 }
 
-# The jail with all its processes, then mounts, deepest first, then directories: never a directory that something is mounted on.
-undo() {
-  if exists; then
-    jail -f "$scratch/jail.conf" -r "$jail" >&2 || jail -R "$jail" >&2 || :
-  fi
-  if mounted_below_root; then
-    umount -f "$root/dev" 2>/dev/null || :
-    umount -f "$root"/tmp 2>/dev/null || :
-    umount -f "$root"/build 2>/dev/null || :
-    umount -f "$root"/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0 2>/dev/null || :
-    umount -f "$root"/frx/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-zlib-1.3 2>/dev/null || :
-    umount -f "$root"/usr 2>/dev/null || :
-    umount -f "$root"/lib 2>/dev/null || :
-    umount -f "$root"/bin 2>/dev/null || :
-    umount -f "$root" 2>/dev/null || :
-  fi
-  if exists || mounted_below_root; then
-    event "stuck"
-    return 1
-  fi
-  rm -rfx "$skeleton"
-  [ ! -d "$root" ] || rmdir "$root"
+# The mounts on $root and below it, youngest first, in $below, a line for each: as mount(8) lists them, whoever made them. A short name has tabs behind
+# it, a long one has a blank; in some releases blanks in a name are written as vis(3) does.
+list_below() {
+  below=
+  table=$(mount -p) || return 1
+  IFS=$newline
+  set -f
+  for line in $table; do
+    plain "$line"
+    case $line in
+    *"$tab$root$tab"* | *"$tab$root "* | *"$tab$root/"*) line=$root${line#*"$tab$root"} ;;
+    *" $root$tab"* | *" $root "* | *" $root/"*) line=$root${line#*" $root"} ;;
+    *) continue ;;
+    esac
+    line=${line%%"$tab"*}
+    case ${line##* } in nullfs | devfs | tmpfs | fdescfs | procfs | unionfs | ufs | zfs) line=${line% *} ;; esac
+    below=$line$newline$below
+  done
+  set +f
+  unset IFS
+}
+
+# $line, with what vis(3) wrote in octal as it is.
+plain() {
+  line=
+  rest=$1
+  while :; do
+    case $rest in *\\[0-3][0-7][0-7]*) ;; *) break ;; esac
+    before=${rest%%\\[0-3][0-7][0-7]*}
+    rest=${rest#"$before"\\}
+    after=${rest#???}
+    code=${rest%"$after"}
+    rest=$after
+    case $code in
+    040) line="$line$before " ;;
+    011) line=$line$before$tab ;;
+    *) line=$line$before$(printf '%b' "\\0$code") ;;
+    esac
+  done
+  line=$line$rest
+}
+
+# What a process that was just killed has not yet let go is tried again; then it is forced.
+unmount_below() {
+  tries=0
+  while :; do
+    list_below || return 1
+    [ -n "$below" ] || return 0
+    tries=$((tries + 1))
+    IFS=$newline
+    set -f
+    # shellcheck disable=SC2086 # A word for each line.
+    set -- $below
+    set +f
+    unset IFS
+    if [ "$tries" -le 8 ]; then
+      umount "$@" 2>/dev/null && return 0
+      sleep 0.25
+    else
+      umount -f "$@" >&2 && return 0
+      [ "$tries" -lt 10 ] || return 1
+      sleep 0.5
+    fi
+  done
 }
 
 set_up() {
-  if exists || mounted_below_root || [ -d "$root" ]; then
-    event "stale"
-    undo
+  set --
+  [ -d /frx/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-zlib-1.3 ] || fault missing 0
+  reached "$root" /frx/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-zlib-1.3 || fault refused 0
+  [ -f /frx/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-hello.tar.gz ] || fault missing 1
+  reached "$root" /frx/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-hello.tar.gz || fault refused 1
+  reached "$root" /frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0 || fault refused 2
+  reached "$root" /build || fault refused 3
+  reached "$root" /tmp || fault refused 4
+  [ -x /usr/sbin/chroot ] || lacking
+  if [ -d /bin ]; then set -- "$@" "$root"/bin
+  elif [ -f /bin ]; then set -- "$@" "$root"''
+  else event absent 0; fi
+  if [ -d /lib ]; then set -- "$@" "$root"/lib
+  elif [ -f /lib ]; then set -- "$@" "$root"''
+  else event absent 1; fi
+  if [ -d /usr ]; then set -- "$@" "$root"/usr
+  elif [ -f /usr ]; then set -- "$@" "$root"''
+  else event absent 2; fi
+  mkdir -p "$root" "$@" \
+    "$root"/build \
+    "$root"/dev \
+    "$root"/frx/store \
+    "$root"/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0 \
+    "$root"/frx/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-zlib-1.3 \
+    "$root"/tmp
+  # Before its mounts, so that nothing is mounted for one that cannot be made.
+  if ! jail -q -f "$scratch/jail.conf" -c "$jail" >&2; then
+    ours || [ -z "$at" ] || event taken "$jail"
+    exit 3
   fi
-  mkdir -p "$root" "$skeleton"
-  mkdir -p \
-    "$skeleton"/bin \
-    "$skeleton"/build \
-    "$skeleton"/dev \
-    "$skeleton"/frx/store \
-    "$skeleton"/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0 \
-    "$skeleton"/frx/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-zlib-1.3 \
-    "$skeleton"/lib \
-    "$skeleton"/tmp \
-    "$skeleton"/usr
-  place /frx/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-hello.tar.gz "$skeleton"/frx/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-hello.tar.gz
-  install -d -o 35001 -g 35001 -m 0755 /r/frx/var/garth/tmp/1/out
-  install -d -o 35001 -g 35001 -m 0755 /r/frx/var/garth/tmp/1/sandbox/build
-  install -d -o 35001 -g 35001 -m 0755 /r/frx/var/garth/tmp/1/sandbox/tmp
-  jail -q -f "$scratch/jail.conf" -c "$jail" >&2
-  event "created"
-  if [ "$(sysctl -n kern.racct.enable 2>/dev/null || echo 0)" = 1 ]; then
+  made=1
+  install -d -o "$uid" -g "$gid" -m 0755 \
+    /r/frx/var/garth/tmp/1/out \
+    /r/frx/var/garth/tmp/1/sandbox/build
+  install -d -o "$uid" -g "$gid" -m 1777 /r/frx/var/garth/tmp/1/sandbox/tmp
+  if [ -d "$root"/bin ]; then mount_nullfs -o ro /bin "$root"/bin; elif [ -f /bin ]; then place /bin "$root"/bin; fi
+  if [ -d "$root"/lib ]; then mount_nullfs -o ro /lib "$root"/lib; elif [ -f /lib ]; then place /lib "$root"/lib; fi
+  if [ -d "$root"/usr ]; then mount_nullfs -o ro /usr "$root"/usr; elif [ -f /usr ]; then place /usr "$root"/usr; fi
+  mount -t devfs -o ruleset=4 devfs "$root/dev"
+  mount_nullfs -o ro /frx/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-zlib-1.3 "$root"/frx/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-zlib-1.3
+  place /frx/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-hello.tar.gz "$root"/frx/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-hello.tar.gz
+  mount_nullfs /r/frx/var/garth/tmp/1/out "$root"/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0
+  mount_nullfs /r/frx/var/garth/tmp/1/sandbox/build "$root"/build
+  mount_nullfs /r/frx/var/garth/tmp/1/sandbox/tmp "$root"/tmp
+  event created
+  if racct; then
+    ruled=1
     rctl -a "jail:$jail:memoryuse:sigkill=1073741824" "jail:$jail:maxproc:deny=200"
-    event "racct on"
+    event limits all
   else
-    event "racct off: memory is limited for each process, not for all; kern.racct.enable=1 in loader.conf and a reboot change that"
+    event limits each
   fi
 }
 
-# However this script ends: undone, and status 3 unless the builder ran and nothing is left.
-ran=
+# A shell starts what runs in the background with SIGINT and SIGQUIT ignored; timeout(1) catches both, and so gives them back. In the
+# foreground it waits for the builder alone, not for all that the builder leaves.
+# shellcheck disable=SC2016 # The dollars are for the shell in the jail.
+builder() {
+  exec timeout --foreground -k 5 151 \
+    limits -c 0 -n 1024 -u 200 -f 1048576k -v 1048576k \
+    env -i 'CC=cc -O2' \
+      HOME=/homeless \
+      LC_ALL=C.UTF-8 \
+      PATH=/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin \
+      SOURCE_DATE_EPOCH=1 \
+      TMPDIR=/tmp \
+      out=/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0 \
+    /usr/sbin/jexec "$jail" /usr/sbin/chroot -u "$uid" -g "$gid" -G "$gid" / \
+    /bin/sh -c 'cd "$1" && shift && exec "$@"' sh /build /bin/sh -c 'make install'
+}
+
+# shellcheck disable=SC2016
+inner_shell() {
+  exec limits -c 0 -n 1024 -u 200 -f 1048576k -v 1048576k \
+    env -i 'CC=cc -O2' \
+      HOME=/homeless \
+      LC_ALL=C.UTF-8 \
+      PATH=/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin \
+      SOURCE_DATE_EPOCH=1 \
+      TMPDIR=/tmp \
+      out=/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0 \
+      "TERM=${TERM-dumb}" \
+    /usr/sbin/jexec "$jail" /usr/sbin/chroot -u "$uid" -g "$gid" -G "$gid" / \
+    /bin/sh -c 'cd "$1" && exec /bin/sh -i' sh /build
+}
+
+# Two at once in one directory would undo each other.
+be_alone() {
+  if [ -f "$scratch/owner" ] && read -r owner <"$scratch/owner" && [ "${owner%% *}" != "$$" ] && alive "$owner"; then
+    echo "process ${owner%% *} has this sandbox" >&2
+    exit 3
+  fi
+}
+
+begin() {
+  be_alone
+  own_identity
+  printf '%s\n' "$owner" >"$scratch/owner"
+  trap finish EXIT
+  trap 'leave 129' HUP
+  trap 'leave 130' INT
+  trap 'leave 141' PIPE
+  trap 'leave 143' TERM
+  if left_over; then
+    event stale
+    clear_away || exit 3
+  fi
+  take_user
+  set_up
+}
+
+# Not between the start of a process and knowing its number.
+leave() {
+  [ -z "$starting" ] || {
+    pending=$1
+    return 0
+  }
+  exit "$1"
+}
+
+run_builder() {
+  : >"$scratch/limit"
+  echo yes >"$scratch/going"
+  event started
+  starting=1
+  builder 3<&- </dev/null 2>&1 &
+  builder=$!
+  hold_leash <&3 >/dev/null 2>&1 &
+  leash=$!
+  watch_limits 3<&- </dev/null >/dev/null 2>&1 &
+  watcher=$!
+  starting=
+  [ -z "$pending" ] || exit "$pending"
+  status=0
+  wait "$builder" || status=$?
+  builder=
+  end_watching
+  if [ -s "$scratch/limit" ]; then
+    read -r limit <"$scratch/limit"
+    event limit "$limit"
+  fi
+  event exited "$status"
+  ran=1
+}
+
+end_watching() {
+  [ -z "$leash$watcher" ] || : >"$scratch/going"
+  end_process TERM "$leash"
+  end_process TERM "$watcher"
+  leash='' watcher=''
+}
+
+end_process() {
+  [ -n "$2" ] || return 0
+  kill -s "$1" "$2" 2>/dev/null || :
+  wait "$2" 2>/dev/null || :
+}
+
+clear_away() {
+  take_down && return 0
+  event stuck
+  return 1
+}
+
+remove_tree() {
+  rm -rfx "$1" >&2
+}
+
+remove_scratch() {
+  remove_tree "$scratch" && return 0
+  event stuck
+  exit 3
+}
+
+# However this script ends. A number that may still be in use is not let go.
 finish() {
   trap - EXIT
-  trap '' HUP INT TERM
-  undo || ran=
+  trap '' HUP INT PIPE TERM
+  set +e
+  end_watching
+  end_process KILL "$builder"
+  clear_away || exit 3
+  let_user_go
+  if [ "$verb" = serve ]; then
+    [ -z "$ran" ] || hold
+    [ -n "$keep" ] || remove_scratch
+  fi
   [ -n "$ran" ] || exit 3
   exit 0
 }
 
-case "${1-}" in
-run)
-  trap finish EXIT
-  trap 'exit 129' HUP
-  trap 'exit 130' INT
-  trap 'exit 143' TERM
-  set_up
-  event "started"
-  began=$(date +%s)
-  status=0
-  # In the background, so that a signal to this script is answered at once.
-  # shellcheck disable=SC2016 # The dollars are for the shell in the jail.
-  timeout -k 5 91 \
-    limits -c 0 -n 1024 -u 200 -f 1048576k -v 1048576k \
-    env -i 'CC=cc -O2' HOME=/homeless LC_ALL=C.UTF-8 PATH=/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin SOURCE_DATE_EPOCH=1 TMPDIR=/tmp out=/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0 \
-    /usr/sbin/jexec "$jail" /usr/sbin/chroot -u 35001 -g 35001 -G 35001 / \
-    /bin/sh -c 'cd "$1" && shift && exec "$@"' sh /build /bin/sh -c 'make install' </dev/null 2>&1 &
-  wait "$!" || status=$?
-  if [ "$status" -eq 124 ] && [ $(($(date +%s) - began)) -ge 91 ]; then
-    event "limit wallClockMs"
+hold() {
+  trap 'remove_scratch; exit 0' HUP INT TERM
+  event hold
+  answer=
+  read -r answer <&3
+  trap '' HUP INT TERM
+  if [ "$answer" = keep ]; then
+    keep=1
+    : >"$scratch/kept"
   fi
-  event "exited $status"
-  ran=1
+}
+
+builder='' leash='' watcher='' starting='' pending='' ran='' keep='' user_link=''
+verb=${1-}
+case $verb in
+run | serve)
+  exec 3<&0 </dev/null
+  begin
+  run_builder
   ;;
 enter)
-  trap finish EXIT
-  set_up
-  limits -c 0 -n 1024 -u 200 -f 1048576k -v 1048576k \
-    env -i 'CC=cc -O2' HOME=/homeless LC_ALL=C.UTF-8 PATH=/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin SOURCE_DATE_EPOCH=1 TMPDIR=/tmp out=/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0 \
-    /usr/sbin/jexec "$jail" /usr/sbin/chroot -u 35001 -g 35001 -G 35001 / \
-    /bin/sh -i || :
+  begin
+  trap : INT QUIT
+  (inner_shell) || :
   ran=1
   ;;
 teardown)
-  undo || exit 3
-  event "gone"
+  be_alone
+  if left_over; then clear_away || exit 3; fi
+  find_user
+  let_user_go
   ;;
 *)
-  echo "usage: sh $0 run | enter | teardown" >&2
+  echo "usage: sh $0 run | serve | enter | teardown" >&2
   exit 2
   ;;
 esac
