@@ -28,7 +28,7 @@ while [ "$(cat /proc/[0-9]*/comm | grep -c '^sleep$')" -lt 6 ]; do :; done
 for (const [name, sh] of INTERPRETERS) {
   describe.if(CAN_SANDBOX)(`the end of a build, under ${name}`, () => {
     test("the builder's: what it left running ends with it", async () => {
-      const { jobs, user, left } = open();
+      const { jobs, left } = open();
       const end = await jobs.run(jobs.prepare(`${DAEMONS}echo done; exit 3`), { sh });
       expect(end).toMatchObject({ status: 0, text: "done\n", words: [], report: { status: 3 } });
       expect(await left()).toEqual([]);
@@ -63,7 +63,7 @@ for (const [name, sh] of INTERPRETERS) {
     }
 
     test("a signal at any moment", async () => {
-      const { jobs, user, left } = open();
+      const { jobs, left } = open();
       for (const event of ["user", "limits", "created", "started"]) {
         const running = jobs.start(jobs.prepare("sleep 1000"), { sh, verb: "serve" });
         await running.untilSaid(event);
@@ -163,7 +163,7 @@ for (const [name, sh] of INTERPRETERS) {
     });
 
     test("what is held is removed at any other word, and at the end of input", async () => {
-      const { jobs, user, left } = open();
+      const { jobs } = open();
       for (const end of ["word", "input"]) {
         const plan = jobs.prepare("echo x >$out/x");
         const serving = jobs.start(plan, { sh, verb: "serve" });

@@ -147,9 +147,16 @@ for (const [name, sh] of INTERPRETERS) {
       expect(end).toMatchObject({ status: 0, words: [] });
       expect(end.text).toBe(
         `${odd}||EOF\nEOF\n|-n|garth-hello-1a2b3c4d\n/build\n${[
-          ...`EMPTY=\nHOME=/x\nEOF\n$(id)\nLC_ALL=C.UTF-8\nODD=${odd}\nPATH=${plan.env["PATH"]}\nSOURCE_DATE_EPOCH=1\nTMPDIR=/tmp\nout=${plan.env["out"]}`.split(
-            "\n",
-          ),
+          "EMPTY=",
+          "HOME=/x",
+          "EOF",
+          "$(id)",
+          "LC_ALL=C.UTF-8",
+          ...`ODD=${odd}`.split("\n"),
+          `PATH=${plan.env["PATH"]}`,
+          "SOURCE_DATE_EPOCH=1",
+          "TMPDIR=/tmp",
+          `out=${plan.env["out"]}`,
         ]
           .toSorted()
           .join("\n")}\n`,

@@ -19,7 +19,8 @@
  *     created              the sandbox is there
  *     limits all | each    memory and processes are limited for the whole sandbox, or for each process and user alone
  *     started              the builder begins
- *     limit NAME VALUE     a limit of the plan was reached and the builder ended for it: wallClockMs, outputBytes (VALUE in the limit's unit)
+ *     limit NAME VALUE     a limit of the plan was reached and the builder ended for it: wallClockMs, outputBytes (VALUE in the limit's unit);
+ *                          where control groups count them, memoryBytes and processes, also when the builder coped
  *     exited STATUS        as `$?` of a shell: over 128 for a signal
  *     hold                 all is undone but the scratch, which waits for a line
  *     stuck                something could not be undone; `teardown` tries again
@@ -41,13 +42,17 @@ export function renderJob(plan: SandboxPlan, root: readonly RootEntry[]): Render
   return operatingSystemOf(plan.system) === "freebsd" ? renderJail(plan, root) : bubblewrapJob(plan, root);
 }
 
+/** Limits that a script looks after itself. */
+const JOB_LIMITS = ["wallClockMs", "outputBytes", "memoryBytes", "processes"] as const;
+type JobLimit = (typeof JOB_LIMITS)[number];
+
 /** What the events said. */
 export interface JobReport {
   readonly created: boolean;
   readonly user: { readonly uid: number; readonly gid: number } | undefined;
   /** As `$?` of a shell. */
   readonly status: number | undefined;
-  readonly limit: { readonly name: "wallClockMs" | "outputBytes"; readonly value: number } | undefined;
+  readonly limit: { readonly name: JobLimit; readonly value: number } | undefined;
   readonly stuck: boolean;
   /** Indices into the plan's mounts. */
   readonly missing: readonly number[];
@@ -64,16 +69,13 @@ export function readJobReport(events: readonly ScriptEvent[]): JobReport {
     events.filter((event) => event.name === name).map(({ fields }) => Number(fields[0]));
   const first = (name: string): ScriptEvent | undefined => events.find((event) => event.name === name);
   const [user, exited, limit] = [first("user"), first("exited"), first("limit")];
-  const limitName = limit?.fields[0];
+  const limitName = JOB_LIMITS.find((name) => name === limit?.fields[0]);
   const limits = first("limits")?.rest;
   return {
     created: first("created") !== undefined,
     user: user === undefined ? undefined : { uid: Number(user.fields[0]), gid: Number(user.fields[1]) },
     status: exited === undefined ? undefined : Number(exited.fields[0]),
-    limit:
-      limitName === "wallClockMs" || limitName === "outputBytes"
-        ? { name: limitName, value: Number(limit?.fields[1]) }
-        : undefined,
+    limit: limitName === undefined ? undefined : { name: limitName, value: Number(limit?.fields[1]) },
     stuck: first("stuck") !== undefined,
     missing: numbers("missing"),
     refused: numbers("refused"),
