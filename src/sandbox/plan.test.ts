@@ -67,6 +67,8 @@ const sound = planSandbox(sampleRequest({ inputs }));
 const readOnly = (source: string, target: string) => ({ kind: "read-only", source, target, type: "directory" }) as const;
 const writable = (source: string, target: string) => ({ kind: "writable", source, target }) as const;
 
+const chosen = { kind: "choose", uid: 35_001, gid: 35_001, count: 1_000, taken: "/r/frx/var/garth/remote/users" } as const;
+
 /** What is wrong -> the sound plan with that fault, and the field that must be named. */
 const FAULTS: Readonly<Record<string, { readonly plan: Partial<SandboxPlan>; readonly field: string }>> = {
   "an id that is not hexadecimal": { plan: { id: "xyz" }, field: "id" },
@@ -106,6 +108,17 @@ const FAULTS: Readonly<Record<string, { readonly plan: Partial<SandboxPlan>; rea
     plan: { system: "aarch64-freebsd", identity: { kind: "user-namespace", uid: 1, gid: 1 } },
     field: "identity.kind",
   },
+  "a group that is not the user's": { plan: { identity: { ...chosen, gid: 35_002 } }, field: "identity.gid" },
+  "user 0 to choose first": { plan: { identity: { ...chosen, uid: 0, gid: 0 } }, field: "identity.uid" },
+  "no user to choose": { plan: { identity: { ...chosen, count: 0 } }, field: "identity.count" },
+  "more users than there are": { plan: { identity: { ...chosen, count: 2 ** 32 } }, field: "identity.count" },
+  "a relative directory of users": { plan: { identity: { ...chosen, taken: "users" } }, field: "identity.taken" },
+  "a directory of users with ..": { plan: { identity: { ...chosen, taken: "/r/../users" } }, field: "identity.taken" },
+  "the machine's root as directory of users": { plan: { identity: { ...chosen, taken: "/" } }, field: "identity.taken" },
+  "users that the builder may write to": {
+    plan: { identity: { ...chosen, taken: `${sound.scratch}/build/users` } },
+    field: "identity.taken",
+  },
   "no program": { plan: { argv: [""] }, field: "argv[0]" },
   "an argument with a NUL": { plan: { argv: ["/bin/sh", "a\0b"] }, field: "argv[1]" },
   "a variable with a NUL": { plan: { env: { A: "\0" } }, field: "env.A" },
@@ -116,7 +129,10 @@ const FAULTS: Readonly<Record<string, { readonly plan: Partial<SandboxPlan>; rea
 };
 
 describe("lintPlan", () => {
-  test("finds nothing in a sound plan", () => expect(lintPlan(sound)).toEqual([]));
+  test("finds nothing in a sound plan", () => {
+    expect(lintPlan(sound)).toEqual([]);
+    expect(lintPlan({ ...sound, identity: chosen })).toEqual([]);
+  });
 
   for (const [name, { plan, field }] of Object.entries(FAULTS)) {
     test(`finds ${name}`, () => {

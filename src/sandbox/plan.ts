@@ -182,16 +182,31 @@ function lintRoot(root: BuildRoot, report: (field: string, message: string) => v
   }
 }
 
+/** (uid_t)-1 means "none". */
+const ID_MAX = 0xfffffffe;
+
 function lintIdentity(plan: SandboxPlan, report: (field: string, message: string) => void): void {
   const { identity } = plan;
   for (const name of ["uid", "gid"] as const) {
     const value = identity[name];
-    if (!Number.isSafeInteger(value) || value < 0 || value > 0xfffffffe)
-      report(`identity.${name}`, `${value} is not a numeric id`);
+    if (!Number.isSafeInteger(value) || value < 0 || value > ID_MAX) report(`identity.${name}`, `${value} is not a numeric id`);
     else if (value === 0) report(`identity.${name}`, "a builder never runs as root");
   }
   if (identity.kind === "user-namespace" && operatingSystemOf(plan.system) === "freebsd") {
     report("identity.kind", "FreeBSD has no user namespaces: a jail needs root outside and a numeric build user inside");
+  }
+  if (identity.kind !== "choose") return;
+  const { uid, gid, count, taken } = identity;
+  if (gid !== uid) report("identity.gid", `${gid} is not ${uid}: the group of each has its number`);
+  if (!Number.isSafeInteger(count) || count <= 0) report("identity.count", `${count} is not a positive whole number`);
+  else if (uid + count - 1 > ID_MAX) report("identity.count", `${count} numbers from ${uid} on go beyond ${ID_MAX}`);
+  if (!isNormal(taken) || taken === "/") {
+    report("identity.taken", `${JSON.stringify(taken)} cannot be the directory of users that are taken`);
+    return;
+  }
+  for (const [index, { kind, source }] of plan.mounts.entries()) {
+    if (kind === "writable" && (covers(source, taken) || covers(taken, source)))
+      report("identity.taken", `${taken} could be written to by the builder, through mounts[${index}]`);
   }
 }
 
