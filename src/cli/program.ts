@@ -14,7 +14,7 @@ const isAlone = import.meta.url.startsWith(COMPILED) && process.env["GARTH_HOME"
 
 /**
  * Tail calls take the caller out of a stack trace, and with it the file that a recipe was declared in. The engine reads once, when it
- * starts, that it is to do without them: so the one file starts itself again in its own place (execve(2)), which costs 6 ms. Where it
+ * starts, that it is to do without them: so the one file starts itself again in its own place (execve(2)), which costs 5 ms. Where it
  * cannot, places in errors are less exact and nothing else is different.
  */
 export function becomeExact(): void {
