@@ -1,8 +1,19 @@
 /** Garth itself, with a root of its own here, as a library and as the program. What it says to the host is written down for the case. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { localHost, type ScriptEvent } from "../src/host/index.ts";
-import { type Connection, openConnection, type ScriptEnd, type ScriptOptions } from "../src/remote/index.ts";
+import { type Garth, openGarth } from "../src/app/index.ts";
+import {
+  type Connection,
+  type HostRecord,
+  type Hosts,
+  type HostStore,
+  openConnection,
+  type ScriptEnd,
+  type ScriptOptions,
+} from "../src/remote/index.ts";
+import type { Site } from "../src/sandbox/index.ts";
+import type { Store } from "../src/store/index.ts";
 import type { Suite, Trial } from "./case.ts";
 import { readKnownHosts, runHere, type Said } from "./hand.ts";
 import { tellError } from "./trial.ts";
@@ -113,6 +124,45 @@ export function traced(connection: Connection, trial: Trial): Connection {
         throw error;
       }
     },
+  };
+}
+
+/** A Garth of this process for one case: all that it says to the host is told when the case fails, and it is closed with the case. */
+export interface Wired {
+  readonly garth: Garth;
+  readonly hosts: Hosts;
+  readonly record: HostRecord;
+  readonly store: Store;
+  readonly connection: Connection;
+  readonly hostStore: HostStore;
+  readonly site: Site;
+  /** A directory here for this case. */
+  readonly directory: string;
+}
+
+export function openHere(suite: Suite, trial: Trial): Garth {
+  const garth = openGarth({ root: join(suite.here, "garth"), env: process.env, workingDirectory: suite.here, home: suite.home });
+  trial.undo("Garth here", () => garth.close());
+  return garth;
+}
+
+/** `name`: of a host that a case before has added. */
+export async function wiredFor(trial: Trial, suite: Suite, name = HOST_NAME): Promise<Wired> {
+  const garth = openHere(suite, trial);
+  const hosts = await garth.hosts();
+  const connection = hosts.connection(name);
+  // The one object that store and site speak through, too.
+  Object.assign(connection, traced({ ...connection }, trial));
+  const directory = mkdtempSync(join(suite.here, "files", "case-"));
+  return {
+    garth,
+    hosts,
+    record: hosts.get(name),
+    store: garth.store,
+    connection,
+    hostStore: hosts.store(name),
+    site: hosts.site(name),
+    directory,
   };
 }
 

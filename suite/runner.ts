@@ -59,6 +59,11 @@ function unfit(one: Case, { host }: Suite, before: ReadonlyMap<string, Outcome>)
   return undefined;
 }
 
+/** For a terminal and for grep(1): what cannot be printed, as its number. */
+export function printable(text: string): string {
+  return text.replaceAll(/[^\P{Cc}\n\t]/gu, (character) => `\\x${(character.codePointAt(0) ?? 0).toString(16).padStart(2, "0")}`);
+}
+
 export function failureText(name: string, findings: readonly Finding[], trial: Pick<OpenTrial, "records" | "notes">): string {
   const indent = (text: string): string => text.replaceAll(/^/gm, "    ");
   const told = findings.map(
@@ -68,7 +73,7 @@ export function failureText(name: string, findings: readonly Finding[], trial: P
   const records = trial.records.map(
     ({ what, text }, index) => `  [${index + 1}/${trial.records.length}] ${what}:\n${indent(text.trimEnd())}`,
   );
-  return cutMiddle([`FAILED ${name}`, ...told, ...records].join("\n"), FAILURE_MAX_CHARS);
+  return printable(cutMiddle([`FAILED ${name}`, ...told, ...records].join("\n"), FAILURE_MAX_CHARS));
 }
 
 async function runCase(one: Case, suite: Suite, outer: AbortSignal | undefined): Promise<Outcome> {
@@ -123,7 +128,7 @@ export async function runCases(cases: readonly Case[], suite: Suite, options: Ru
     const outcome: Outcome =
       reason === undefined ? await runCase(one, suite, signal) : { name: one.name, state: "skipped", reason, notes: [] };
     outcomes.set(one.name, outcome);
-    for (const note of outcome.notes) print(`   note ${one.name}: ${note}`);
+    for (const note of outcome.notes) print(printable(`   note ${one.name}: ${note}`));
     if (outcome.state === "passed") print(`     ok ${outcome.name} (${outcome.seconds.toFixed(1)} s)`);
     if (outcome.state === "skipped") print(`skipped ${outcome.name} (${outcome.reason})`);
     if (outcome.state === "failed") print(outcome.text);
