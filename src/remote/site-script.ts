@@ -19,7 +19,9 @@ export interface StartingJob {
 }
 
 export function startScript({ system, scratch, files }: StartingJob): string {
-  const written = Object.entries(files).map(([name, text]) => `printf %s ${shellQuote(text)} >"$scratch"/${shellQuote(name)}\n`);
+  const written = Object.entries(files).map(
+    ([name, text]) => `  printf %s ${shellQuote(text)} >"$scratch"/${shellQuote(name)}\n`,
+  );
   return `${SCRIPT_HEAD}
 ${processFunctions(system)}
 scratch=${shellQuote(scratch)}
@@ -28,7 +30,10 @@ mkdir -m 700 "$scratch"
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
 echo "$owner" >"$scratch/${OWNER_FILE}"
-${written.join("")}# The script that this one becomes need not ask again who it is.
+# shellcheck disable=SC2016 # What is in a file is for whoever reads it.
+{
+${written.join("")}}
+# The script that this one becomes need not ask again who it is.
 GARTH_OWNER=$owner
 export GARTH_OWNER
 trap - HUP INT TERM
