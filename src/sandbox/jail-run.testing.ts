@@ -174,3 +174,18 @@ export function isGone(pid: number): boolean {
     return true;
   }
 }
+
+/** A plan as Garth makes it for its own machine, which runs a line of shell. */
+export function jailPlan(directory: string, script: string, limits: Partial<Limits> = {}): SandboxPlan {
+  return planSandbox(
+    sampleRequest({
+      system: "x86_64-freebsd",
+      root: { kind: "host", paths: ["/bin", "/nowhere"] },
+      outputs: { out: { path: outputPath("0", "hello-1.0"), physical: join(directory, "out") } },
+      scratch: join(directory, "scratch"),
+      argv: ["/bin/sh", "-c", script],
+      cwd: "/tmp",
+      limits: { ...defaultLimits, ...limits },
+    }),
+  );
+}

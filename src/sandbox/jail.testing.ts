@@ -6,6 +6,7 @@
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type Host, localHost } from "../host/index.ts";
 
 export const SHELLS = ["dash", "busybox"] as const;
 export type Shell = (typeof SHELLS)[number];
@@ -197,10 +198,33 @@ export function makeSmallHost(): SmallHost {
     addMount: (on, from = "/bin") => fs.appendFileSync(at("mounts"), `${from}\t${on}\tnullfs\n`),
     jails: () => fs.readdirSync(at("jails")),
     command: (shell, script) => (shell === "dash" ? ["dash", script] : [join(directory, "busybox"), "sh", script]),
-    adapted: (script) =>
-      script
-        .replaceAll("PATH=/sbin:", `PATH=${directory}/tools:/sbin:`)
-        .replaceAll("/usr/sbin/jexec", `${directory}/tools/jexec`),
+    adapted: (script) => adapted(directory, script),
     remove: () => fs.rmSync(directory, { recursive: true, force: true }),
+  };
+}
+
+/** A script with the tools of a small host before the system's. */
+function adapted(directory: string, script: string): string {
+  return script
+    .replaceAll("PATH=/sbin:", `PATH=${directory}/tools:/sbin:`)
+    .replaceAll("/usr/sbin/jexec", `${directory}/tools/jexec`);
+}
+
+/** This machine as a FreeBSD host, whose scripts find the tools of the small host in `directory`. */
+export function smallFreebsd(directory: string): Host {
+  const host = localHost();
+  return {
+    ...host,
+    system: "x86_64-freebsd",
+    files: {
+      ...host.files,
+      writeFile: (path, data, mode) =>
+        host.files.writeFile(path, typeof data === "string" ? adapted(directory, data) : data, mode),
+    },
+    run: (command) => {
+      const [tool, ...rest] = command.argv;
+      const own = `${directory}/tools/${tool}`;
+      return host.run(fs.existsSync(own) ? { ...command, argv: [own, ...rest] } : command);
+    },
   };
 }
