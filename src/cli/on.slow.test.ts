@@ -4,8 +4,7 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { untilClean } from "../remote/site.testing.ts";
-import { openTestHost, type TestHost } from "../remote/testing.ts";
+import { openTestHost, type TestHost, untilClean } from "../remote/testing.ts";
 
 setDefaultTimeout(120_000);
 const garth = join(import.meta.dir, "../../garth");

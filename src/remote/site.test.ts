@@ -281,10 +281,11 @@ describe("the script that begins a build", () => {
     expect(checked.stdout.toString()).toBe("");
   });
 
-  test.each([["dash"], ["busybox", "sh"]])(
-    "%s %s: owner, files, run.sh in its place; what is there already is left alone",
-    (...sh) => {
-      const scratch = `${directory}/it's ${sh[0]}`;
+  test.each([{ shell: "dash" }, { shell: "busybox sh" }])(
+    "$shell: owner, files, run.sh in its place; what is there already is left alone",
+    ({ shell }) => {
+      const sh = shell.split(" ");
+      const scratch = `${directory}/it's ${shell}`;
       const run =
         'cat "${0%/*}/jail.conf"; wc -c <"${0%/*}/fstab"; [ "$GARTH_OWNER" = "$(cat "${0%/*}/owner")" ] && echo "$1 ${GARTH_OWNER%% *} $$"\n';
       const script = wholeScript(job("x86_64-linux", scratch, run));

@@ -70,6 +70,8 @@ export interface TestHostOptions {
   readonly without?: readonly string[];
 }
 
+export { untilClean } from "./site.testing.ts";
+
 const host = localHost();
 
 /** Mounts users and the shell over the system's, then becomes the server. */
