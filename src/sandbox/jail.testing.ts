@@ -128,7 +128,8 @@ cat "$state/now"
 `,
   sleep: `
 case $1 in 0.*) exit 0 ;; esac
-if [ -e "$state/now" ] && [ "$1" -lt 1000 ]; then echo $(($(cat "$state/now") + $1)) >"$state/now"; exit 0; fi
+# Five seconds are what a builder has to end: it takes less.
+if [ -e "$state/now" ] && [ "$1" -lt 100 ] && [ "$1" != 5 ]; then echo $(($(cat "$state/now") + $1)) >"$state/now"; exit 0; fi
 if [ "$1" = 3 ] && [ -p "$state/look" ]; then read -r _ <"$state/look"; exit 0; fi
 exec sleep "$@"
 `,

@@ -12,8 +12,6 @@ import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
 import { KEPT_FILE, OWNER_FILE, processFunctions, removeFunction, userFunctions } from "./job-owner.ts";
 import type { SandboxPlan } from "./types.ts";
 
-export { OWNER_FILE, processFunctions } from "./job-owner.ts";
-
 export const JOB_SCRIPT_NAME = "run.sh";
 /** What the two systems do each in their own way. */
 export interface JobParts {
@@ -72,7 +70,9 @@ watch_limits() {
     # A script that was killed: what it led ends, unless somebody has undone it already and begun anew.
     if ! kill -0 "$$"; then
       kill "$leash"
-      [ ! -f "$scratch/${OWNER_FILE}" ] || { read -r line <"$scratch/${OWNER_FILE}" && [ "$line" = "$owner" ] && take_down; }
+      line=$owner
+      [ ! -f "$scratch/${OWNER_FILE}" ] || read -r line <"$scratch/${OWNER_FILE}"
+      [ "$line" != "$owner" ] || take_down
       exit 0
     fi
     looked=$(date +%s)
