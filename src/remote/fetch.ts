@@ -12,7 +12,7 @@ import { readTar, type TarEntry } from "../formats/index.ts";
 import { type Files, isErrno, type PathLike } from "../host/index.ts";
 import { narOf } from "../store/index.ts";
 import { fetchScript } from "./fetch-script.ts";
-import { type Sender, unsafeDirectory } from "./send.ts";
+import { notDone, type Sender } from "./send.ts";
 import type { ScriptEnd } from "./types.ts";
 
 export interface FetchedTree {
@@ -220,10 +220,8 @@ function notHandedOver({ record }: Sender, { from }: FetchedTree, end: ScriptEnd
   const where = `${from} on the host ${record.name}`;
   const bad = end.events.filter(({ name }) => name === "bad");
   const special = bad.filter(({ fields }) => fields[0] === "special");
-  const unsafe = end.events.find(({ name }) => name === "unsafe");
   const names = (events: typeof bad): readonly string[] =>
     events.map(({ fields: [kind = "", path = ""] }) => (kind === "special" ? octalText(path) : `${octalText(path)} (${kind})`));
-  if (unsafe !== undefined) return unsafeDirectory(record, `fetching ${from}`, unsafe.rest);
   if (special.length > 0) {
     return new Problem({
       code: "E_SETUID_OUTPUT",
@@ -249,10 +247,5 @@ function notHandedOver({ record }: Sender, { from }: FetchedTree, end: ScriptEnd
       hint: "somebody removed it, or put something else in its place",
     });
   }
-  return new Problem({
-    code: "E_SCRIPT_FAILED",
-    message: `fetching ${from} from the host ${record.name}: the script ended with status ${end.status}`,
-    details: end.words,
-    hint: `garth host check ${record.name} says what it lacks`,
-  });
+  return notDone(record, `fetching ${from}`, end);
 }

@@ -109,8 +109,20 @@ function vis(bytes: string): string {
   return bytes.replaceAll(/[^!-~]|[#=*?[\\]/g, (found) => `\\${(found.codePointAt(0) ?? 0).toString(8).padStart(3, "0")}`);
 }
 
+/**
+ * A name with characters of a pattern is one for mtree(8), before or behind vis(3), depending on its version: then it is written as the pattern
+ * that only this name matches.
+ */
+function specName(name: string): string {
+  if (!/[*?[]/.test(name)) return vis(name);
+  return name.replaceAll(/[*?[]|\\|[^*?[\\]+/g, (part) => {
+    if (part === "\\") return String.raw`\134\134`;
+    return /^[*?[]/.test(part) ? `[${part}]` : vis(part);
+  });
+}
+
 function specLine(entry: Entry, sha256: string | undefined): string {
-  const name = vis(entry.name);
+  const name = specName(entry.name);
   switch (entry.type) {
     case "directory":
       return `${name} type=dir mode=${entry.mode.toString(8).padStart(4, "0")} uid=0 gid=0\n`;

@@ -115,7 +115,9 @@ export function sendScript({ root, system, id, items, neededBytes }: Sending): s
   // sync(2) of FreeBSD begins to write and does not wait; the names of items are written after what was begun before them.
   const sync = operatingSystemOf(system) === "freebsd" ? "sync" : 'sync -f "$work"';
   // Without -P libarchive looks at every directory above every file, and GNU's puts symlinks there in the end; nothing here leads through one.
-  const unpack = `${tarProgram(system)} -xpPf -`;
+  // GNU's does not know libarchive's word for names that are bytes, which they are to it in any case.
+  const words = operatingSystemOf(system) === "freebsd" ? "-xpPf -" : "-xpPf - --warning=no-unknown-keyword";
+  const unpack = `${tarProgram(system)} ${words}`;
   const neededKb = Math.ceil(neededBytes / 1024);
   return `${SCRIPT_HEAD}
 # Whoever listened may be gone: what has come whole is kept all the same.

@@ -1,5 +1,6 @@
 /** Sends what is missing of a closure: asked, cut into batches, unpacked and checked there, sent once more where it was refused. */
 import { baseName, formatSize, Problem, type StorePath } from "../base/index.ts";
+import { scriptFailed } from "./errors.ts";
 import type { Host } from "../host/index.ts";
 import type { Store } from "../store/index.ts";
 import { archiveOf, listItem, type Pace, type SentItem, weigh, type Weight } from "./send-archive.ts";
@@ -34,9 +35,11 @@ export async function missing(
   { signal }: Signalled = {},
 ): Promise<readonly StorePath[]> {
   if (paths.length === 0) return [];
-  const script = { doing: "asking which items are there", body: askScript(record.root, record.facts.system, paths) };
-  const { events } = await connection.run(script, signal === undefined ? {} : { signal });
-  const names = new Set(events.filter(({ name }) => name === "missing").map(({ rest }) => rest));
+  const doing = "asking which items are there";
+  const script = { doing, body: askScript(record.root, record.facts.system, paths) };
+  const end = await connection.start(script, signal === undefined ? {} : { signal }).ended;
+  if (end.status !== 0) throw notDone(record, doing, end);
+  const names = new Set(end.events.filter(({ name }) => name === "missing").map(({ rest }) => rest));
   return paths.filter((path) => names.has(baseName(path)));
 }
 
@@ -85,6 +88,7 @@ export async function send(sender: Sender, paths: readonly StorePath[], signalle
   let wanted = await missing(sender, closure, signalled);
   for (let again = 0; wanted.length > 0; again += 1) {
     const outcomes = await sendBatches(sender, batchesOf(weighed(sender, wanted)), signalled, (count) => (sentBytes += count));
+    signalled.signal?.throwIfAborted();
     const stored = new Set(outcomes.flatMap((outcome) => [...outcome.stored]));
     sent.push(...wanted.filter((path) => stored.has(baseName(path))));
     const left = wanted.filter((path) => !stored.has(baseName(path)));
@@ -152,7 +156,7 @@ async function sendBatch(sender: Sender, { items, neededBytes }: Batch, signal: 
     new Set(end.events.filter(({ name }) => name === event).map(({ rest }) => rest));
   const outcome: Outcome = { stored: names("stored"), refused: names("refused"), words: end.words };
   if (end.status !== 0 || outcome.stored.size < items.length) refuseFull(sender, end, items, neededBytes);
-  if (end.status !== 0) throw failed(sender, items, end);
+  if (end.status !== 0) throw notDone(record, doing(items), end);
   return outcome;
 }
 
@@ -181,18 +185,13 @@ function refuseFull({ record }: Sender, end: ScriptEnd, items: readonly SentItem
   });
 }
 
-function failed({ record }: Sender, items: readonly SentItem[], end: ScriptEnd): Problem {
+/** For a script of the store that ended with another status than 0. */
+export function notDone(record: HostRecord, doing: string, end: ScriptEnd): Problem {
   const unsafe = end.events.find(({ name }) => name === "unsafe");
-  if (unsafe !== undefined) return unsafeDirectory(record, doing(items), unsafe.rest);
-  return new Problem({
-    code: "E_SCRIPT_FAILED",
-    message: `${doing(items)} to the host ${record.name}: the script ended with status ${end.status}`,
-    details: end.words,
-    hint: `garth host check ${record.name} says what it lacks`,
-  });
+  return unsafe === undefined ? scriptFailed(record, doing, end.status, end.words) : unsafeDirectory(record, doing, unsafe.rest);
 }
 
-export function unsafeDirectory({ name }: HostRecord, doing: string, path: string): Problem {
+function unsafeDirectory({ name }: HostRecord, doing: string, path: string): Problem {
   return new Problem({
     code: "E_HOST_UNSAFE",
     message: `${doing}: ${path} on the host ${name} is a symlink or no directory; nothing is put where somebody else decides`,

@@ -1,5 +1,10 @@
 /** A connection without ssh, for tests of what is said over it: the same scripts, loaded the same way, by a shell of this machine. */
+import { strict as assert } from "node:assert";
+import * as fs from "node:fs";
+import { baseName, type StorePath } from "../base/index.ts";
 import { localHost, openEventReader, type ScriptEvent, wholeScript } from "../host/index.ts";
+import type { Store } from "../store/index.ts";
+import { narSha256Of } from "../store/testing.ts";
 import { lost, scriptFailed } from "./errors.ts";
 import type { Connection, HostRecord } from "./types.ts";
 
@@ -13,6 +18,8 @@ export interface LocalConnection extends Connection {
   onPrinted: ((chunk: Uint8Array) => Uint8Array) | undefined;
   /** Called with each event; true loses the connection there and then: the script sees the end of its input and nobody who listens. */
   losesAt: ((event: ScriptEvent) => boolean) | undefined;
+  /** The same when so many bytes of input have gone, of all scripts together. */
+  losesAfterBytes: number | undefined;
 }
 
 const host = localHost();
@@ -61,13 +68,25 @@ export function localConnection(shell: Shell = "dash"): LocalConnection {
         },
       },
     );
-    options.signal?.addEventListener("abort", () => void child.endInput());
+    let isEnding = false;
+    options.signal?.addEventListener("abort", () => {
+      isEnding = true;
+      void child.endInput();
+    });
     const feed = async (): Promise<void> => {
       if (options.input === undefined || !(await ready.promise)) return;
       try {
         for await (const chunk of options.input) {
-          if (gone) return;
-          await Promise.race([child.write(connection.onInput?.(chunk) ?? chunk), child.exited]);
+          if (gone || isEnding) return;
+          const data = connection.onInput?.(chunk) ?? chunk;
+          const left = connection.losesAfterBytes ?? Number.POSITIVE_INFINITY;
+          await Promise.race([child.write(data.subarray(0, Math.min(left, data.byteLength))), child.exited]);
+          if (connection.losesAfterBytes === undefined) continue;
+          connection.losesAfterBytes = Math.max(0, left - data.byteLength);
+          if (left > data.byteLength) continue;
+          gone = true;
+          await child.endInput();
+          return;
         }
         await child.endInput();
       } catch (error) {
@@ -95,6 +114,7 @@ export function localConnection(shell: Shell = "dash"): LocalConnection {
     onInput: undefined,
     onPrinted: undefined,
     losesAt: undefined,
+    losesAfterBytes: undefined,
     start,
     run: async (script, options) => {
       const end = await start(script, options).ended;
@@ -118,4 +138,31 @@ export function recordOf(root: string, name = WHOM.name): HostRecord {
     addedAtMs: 0,
     checkedAtMs: 0,
   };
+}
+
+/** Items of which each refers to the one before. */
+export function chainOf(store: Store, length: number): readonly StorePath[] {
+  const paths: StorePath[] = [];
+  for (let index = 0; index < length; index += 1) {
+    const before = paths.slice(-1);
+    paths.push(store.addText(`item-${index}`, `${index} ${before.join("")}`, before).path);
+  }
+  return paths;
+}
+
+/**
+ * The names in a host's store, when each is whole, and so is all that it refers to, and nothing else is left there.
+ * @throws AssertionError
+ */
+export function soundStore(store: Store, root: string): readonly string[] {
+  const names = fs.readdirSync(`${root}/store`).toSorted();
+  for (const name of names) {
+    const path: StorePath = `/frx/store/${name}`;
+    assert.equal(narSha256Of(`${root}/store/${name}`), store.query(path)?.narSha256);
+    const references = store.references(path).filter((reference) => reference !== path);
+    for (const reference of references) assert(names.includes(baseName(reference)), `${name} refers to what is not there`);
+    assert.equal(fs.readFileSync(`${root}/used/${name}`, "utf8"), references.map((one) => `${baseName(one)}\n`).join(""));
+  }
+  assert.deepEqual(fs.readdirSync(`${root}/incoming`), []);
+  return names;
 }

@@ -1,9 +1,8 @@
 /** The store of a host: what is there, what goes there and comes back. send.ts, fetch.ts and collect-script.ts say how. */
 import { baseName, Problem, type StorePath } from "../base/index.ts";
 import { collectScript } from "./collect-script.ts";
-import { scriptFailed } from "./errors.ts";
 import { fetchTrees } from "./fetch.ts";
-import { missing, send, type Sender, unsafeDirectory } from "./send.ts";
+import { missing, notDone, send, type Sender } from "./send.ts";
 import type { HostStore, ScriptEnd } from "./types.ts";
 
 export function openHostStore(parts: Sender): HostStore {
@@ -30,8 +29,6 @@ export function openHostStore(parts: Sender): HostStore {
 }
 
 function notCollected({ record }: Sender, doing: string, end: ScriptEnd): Problem {
-  const unsafe = end.events.find(({ name }) => name === "unsafe");
-  if (unsafe !== undefined) return unsafeDirectory(record, doing, unsafe.rest);
   if (end.events.some(({ name }) => name === "busy")) {
     return new Problem({
       code: "E_HOST_BUSY",
@@ -40,5 +37,5 @@ function notCollected({ record }: Sender, doing: string, end: ScriptEnd): Proble
       exit: 3,
     });
   }
-  return scriptFailed(record, doing, end.status, end.words);
+  return notDone(record, doing, end);
 }

@@ -191,5 +191,6 @@ count=0
 while read -r _; do
   count=$((count + 1))
 done <"$work/went"
-kib=$(du -sk "$work/gone")
+kib=0
+if [ "$count" != 0 ]; then kib=$(du -sk "$work/gone"); fi
 event removed "$count" "${kib%%[!0-9]*}"

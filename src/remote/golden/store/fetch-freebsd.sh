@@ -109,7 +109,7 @@ list() {
       for (at = 33; at < 127; at++) code[sprintf("%c", at)] = sprintf("%03o", at)
       kinds["dir"] = "d"; kinds["file"] = "f"; kinds["link"] = "l"
     }
-    /^\.[\/ ]/ {
+    $0 ~ "^[.][/ ]" {
       kind = "unknown"; mode = "0"; size = 0; target = "-"
       for (field = 2; field <= NF; field++) {
         equals = index($field, "=")
@@ -123,8 +123,8 @@ list() {
       name = $1
       if (name == ".") path = "."
       else {
-        sub(/^\.\//, "", name)
-        match(name, /[^\/]*$/)
+        sub("^[.]/", "", name)
+        match(name, "[^/]*$")
         above = substr(name, 1, RSTART - 1)
         if (above == "") path = octal(name, "")
         else path = octal(substr(name, RSTART), known[above])
@@ -134,7 +134,7 @@ list() {
       special = substr(digits, length(digits) - 3, 1)
       owner = substr(digits, length(digits) - 2, 1)
       if (kind == "f" && special >= 2) kind = "special"
-      print path, kind, owner % 2, size, kind == "l" ? target : "-"
+      print path, kind, owner % 2, size, (kind == "l" ? target : "-")
     }'
 }
 

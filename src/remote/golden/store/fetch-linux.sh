@@ -75,7 +75,8 @@ list() {
       owner = substr(digits, length(digits) - 2, 1)
       if (kind == "f" && special >= 2) kind = "special"
       else if (kind in words) kind = words[kind]
-      print path == "" ? "." : path, kind, owner % 2, field[3], kind == "l" ? target : "-"
+      if (path == "") path = "."
+      print path, kind, owner % 2, field[3], (kind == "l" ? target : "-")
     }
     BEGIN {
       for (at = 32; at < 127; at++) letter[sprintf("%03o", at)] = sprintf("%c", at)

@@ -141,7 +141,7 @@ tell() {
 say ready
 cd "$work"
 # What tar says may end without a line's end.
-said=$({ /usr/bin/tar -xpPf - 2>&1 || echo "tar ended with status $?"; } | tail -n 10)
+said=$({ /usr/bin/tar -xpPf - --warning=no-unknown-keyword 2>&1 || echo "tar ended with status $?"; } | tail -n 10)
 unpacked=true
 if [ -n "$said" ]; then
   unpacked=false
