@@ -112,6 +112,11 @@ export async function serveJob(
   return ran(job, report, verdict, durationMs, isKept);
 }
 
+/** A build that was cancelled before anything of it ran. */
+export function cancelledRun(of: Pick<Job, "host" | "facts" | "plan" | "enter">): SiteRun {
+  return runOf(of, readJobReport([]), { kind: "cancelled" }, 0, false);
+}
+
 /** undefined: the builder never ended, because it never began. */
 function verdictOf(
   plan: SandboxPlan,
@@ -125,29 +130,30 @@ function verdictOf(
   return status === undefined ? undefined : endOf(status, plan.system);
 }
 
-function ran(
-  { host, facts: { release, osVersion }, plan, enter }: Job,
+function ran(job: Job, report: JobReport, result: SandboxResult, durationMs: number, isKept = false): ServedJob {
+  return { kind: "ran", run: runOf(job, report, result, durationMs, isKept) };
+}
+
+function runOf(
+  { host, facts: { release, osVersion }, plan, enter }: Pick<Job, "host" | "facts" | "plan" | "enter">,
   { user, limits }: JobReport,
   result: SandboxResult,
   durationMs: number,
-  isKept = false,
-): ServedJob {
+  isKept: boolean,
+): SiteRun {
   return {
-    kind: "ran",
-    run: {
-      result,
-      use: {
-        uid: user?.uid ?? plan.identity.uid,
-        gid: user?.gid ?? plan.identity.gid,
-        hostname: plan.hostname,
-        mode: operatingSystemOf(plan.system) === "freebsd" ? "freebsd-jail" : "linux-bubblewrap",
-        durationMs,
-        peakMemoryBytes: undefined,
-        ...(limits === undefined ? {} : { limits }),
-        on: { host, release, ...(osVersion === undefined ? {} : { osVersion }) },
-      },
-      ...(isKept ? { kept: { directory: `${host}:${plan.scratch}`, enter } } : {}),
+    result,
+    use: {
+      uid: user?.uid ?? plan.identity.uid,
+      gid: user?.gid ?? plan.identity.gid,
+      hostname: plan.hostname,
+      mode: operatingSystemOf(plan.system) === "freebsd" ? "freebsd-jail" : "linux-bubblewrap",
+      durationMs,
+      peakMemoryBytes: undefined,
+      ...(limits === undefined ? {} : { limits }),
+      on: { host, release, ...(osVersion === undefined ? {} : { osVersion }) },
     },
+    ...(isKept ? { kept: { directory: `${host}:${plan.scratch}`, enter } } : {}),
   };
 }
 

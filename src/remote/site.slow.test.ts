@@ -3,10 +3,13 @@ import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, t
 import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { createInterface } from "node:readline";
+import { parseStorePath } from "../base/index.ts";
 import { problemOf } from "../base/testing.ts";
 import { buildReceipt, type BuildEvent } from "../build/index.ts";
 import { tiny } from "../build/testing.ts";
 import { hostView, instantiate } from "../recipe/index.ts";
+import { defaultLimits } from "../sandbox/index.ts";
+import { openSite } from "./site.ts";
 import { type Farm, leftOn, openFarm, untilClean } from "./site.testing.ts";
 import { openTestHost, type TestHost } from "./testing.ts";
 
@@ -178,16 +181,49 @@ describe("what goes wrong", () => {
   });
 
   test("what was collected there meanwhile is sent again, once", async () => {
-    const input = tiny("input", "echo input > $out/f");
-    const { out } = await built(input);
-    await built(tiny("first", "cat $input/f > $out/f", { inputs: [input] }));
-    const copy = there.path(farm.hosts.store("far").physical(out));
-    // It is gone when the build has been told that it is there: the sandbox finds no source for a mount.
-    const send = farm.hosts.store("far");
-    expect(await send.present([out])).toEqual(new Set([out]));
-    onEvent = ({ kind }) => kind === "started" && fs.rmSync(copy, { recursive: true, force: true });
-    const { read } = await built(tiny("second", "cat $input/f > $out/f", { inputs: [input] }));
-    expect(read("f")).toBe("input\n");
+    const { bench, hosts } = farm;
+    const { out } = await built(tiny("input", "echo input > $out/f"));
+    const { root, jobs, facts } = hosts.get("far");
+    const store = hosts.store("far");
+    let sendings = 0;
+    const site = openSite({
+      host: bench.host,
+      name: "far",
+      root,
+      jobs,
+      facts,
+      connection: hosts.connection("far"),
+      opening: [],
+      store: {
+        ...store,
+        // It is gone when the build has been told that it is there.
+        send: async (paths, options) => {
+          const report = await store.send(paths, options);
+          if (sendings++ === 0) fs.rmSync(there.path(store.physical(out)), { recursive: true });
+          return report;
+        },
+      },
+    });
+    const scratch = `${bench.root}/by-hand`;
+    const { result } = await site.run(
+      {
+        hash: "ab".repeat(32),
+        name: "second",
+        system: facts.system,
+        root: { kind: "host", paths: ["/bin", "/lib", "/lib64", "/usr"] },
+        inputs: [{ path: out, physical: bench.store.physical(out), type: "directory" }],
+        outputs: { out: { path: parseStorePath(out.replace("-input", "-second")), physical: `${scratch}/output-out` } },
+        scratch,
+        identity: { kind: "drop", uid: 35_001, gid: 35_001 },
+        network: false,
+        argv: ["/bin/sh", "-c", `cat ${out}/f > "$out/f"`],
+        env: {},
+        limits: defaultLimits,
+      },
+      { onOutput: () => undefined },
+    );
+    expect([result, sendings]).toEqual([{ kind: "exited", status: 0 }, 2]);
+    expect(fs.readFileSync(`${scratch}/output-out/f`, "utf8")).toBe("input\n");
   });
 
   test("the host loses power in mid-build and comes up again: the build begins anew there", async () => {
@@ -212,6 +248,25 @@ describe("what goes wrong", () => {
     expect(eventsOf("started")).toHaveLength(2);
     expect(await untilClean(there)).toEqual([]);
     fs.rmSync(go, { recursive: true });
+  });
+
+  test("a host that goes away for good: the build is made elsewhere", async () => {
+    const [gone, other] = [
+      await openTestHost({ kind: "linux", name: "gone" }),
+      openFarm({ local: true, onEvent: (event) => onEvent(event) }),
+    ];
+    try {
+      await other.hosts.add({ ...gone.wish, jobs: 9 });
+      onEvent = ({ kind }) => kind === "output" && void gone.kill();
+      const recipe = tiny("moves", "echo begun; sleep 1; echo made > $out/f");
+      const goal = [...(await other.bench.build(recipe)).goals.values()][0];
+      expect(other.bench.events.filter(({ kind }) => kind === "moved")).toMatchObject([{ from: "gone", to: undefined }]);
+      expect(goal?.use?.on).toBeUndefined();
+      expect(other.bench.events.filter(({ kind }) => kind === "built")).toHaveLength(1);
+    } finally {
+      await other[Symbol.asyncDispose]();
+      await gone.close();
+    }
   });
 
   test("connections that end in mid-build are noticed at once, and nothing is left there", async () => {

@@ -7,7 +7,7 @@ import { Problem, type StorePath, storePath } from "../base/index.ts";
 import { golden, problemOf } from "../base/testing.ts";
 import { localHost, parseEvent, wholeScript } from "../host/index.ts";
 import { defaultLimits, processFunctions, type SandboxRequest } from "../sandbox/index.ts";
-import { openSite } from "./site.ts";
+import { openSite, type SiteOptions } from "./site.ts";
 import { startScript } from "./site-script.ts";
 import type { Connection, HostFacts, HostStore, ScriptEnd, ScriptOptions } from "./types.ts";
 
@@ -102,11 +102,12 @@ function fakeHost(facts: HostFacts, runs: readonly Said[], fetch: HostStore["fet
     collect: async () => ({ removed: 0, freedBytes: 0 }),
   };
   const opening = [{ doing: "sweep", body: ":\n" }];
-  const site = openSite({ host, name: "far", root: "/its root", jobs: 2, facts, connection, store, opening });
+  const parts: SiteOptions = { host, name: "far", root: "/its root", jobs: 2, facts, connection, store, opening };
+  const site = openSite(parts);
   const notes: string[] = [];
   const run = (request = requestOf(), options: { readonly keep?: boolean } = {}) =>
     site.run(request, { onOutput: () => undefined, onNote: (line) => notes.push(line), ...options });
-  return { site, did, notes, run };
+  return { parts, site, did, notes, run };
 }
 
 const RAN = ["user 35007 35007", "created", "limits each", "started"];
@@ -187,6 +188,25 @@ describe("what is made of what a script says", () => {
     }
     const stuck = await problemOf(fakeHost(LINUX, [{ lines: [...RAN, "exited 0", "stuck"], status: 3 }]).run());
     expect([stuck.code, stuck.hint]).toEqual(["E_SANDBOX_STUCK", expect.stringContaining("run.sh'\\'' teardown'")]);
+  });
+
+  test("cancelled on its way there is cancelled, whatever a transfer says of it", async () => {
+    const controller = new AbortController();
+    const { site } = fakeHost(LINUX, [{ lines: [...RAN, "exited 0", "hold"] }], async () => {
+      controller.abort();
+      controller.signal.throwIfAborted();
+    });
+    const options = { onOutput: () => undefined, signal: controller.signal };
+    expect((await site.run(requestOf(), options)).result).toEqual({ kind: "cancelled" });
+    const { parts } = fakeHost(LINUX, []);
+    const sending = openSite({
+      ...parts,
+      store: { ...parts.store, send: async () => controller.signal.throwIfAborted() ?? { sent: [], sentBytes: 0 } },
+    });
+    expect(await sending.run(requestOf(), options)).toMatchObject({
+      result: { kind: "cancelled" },
+      use: { on: { host: "far" } },
+    });
   });
 
   test("what could not be fetched whole does not count, and is let go", async () => {

@@ -10,7 +10,7 @@
  * The request names places of this machine; the plan names the host's. Nothing counts before the fetch has checked it, so a host that is
  * lost costs a build and no more.
  */
-import { Problem, sha256, type StorePath } from "../base/index.ts";
+import { operatingSystemOf, Problem, sha256, type StorePath } from "../base/index.ts";
 import { type Host, shellQuote } from "../host/index.ts";
 import {
   assertSound,
@@ -27,8 +27,7 @@ import {
   type Site,
   type SiteRun,
 } from "../sandbox/index.ts";
-import { operatingSystemOf } from "../base/index.ts";
-import { serveJob, type ServedJob } from "./site-run.ts";
+import { cancelledRun, serveJob, type ServedJob } from "./site-run.ts";
 import { startScript } from "./site-script.ts";
 import type { Connection, HostFacts, HostStore, Script } from "./types.ts";
 import { worldVersion } from "./world-version.ts";
@@ -101,8 +100,12 @@ export function openSite(site: SiteOptions): Site {
       ),
     run: (request, options) =>
       run(request, options).catch((error: unknown) => {
-        if (error instanceof Problem && error.code.startsWith("E_HOST_")) opening = undefined;
-        throw error;
+        const code = error instanceof Problem ? error.code : undefined;
+        if (code?.startsWith("E_HOST_") === true) opening = undefined;
+        if (options.signal?.aborted !== true || code === "E_SANDBOX_STUCK") throw error;
+        // On its way there, too: what a transfer says when it is told to end is nobody's failure.
+        const plan = planThere(site, request);
+        return cancelledRun({ host: name, facts, plan, enter: enterLine(connection, plan.scratch) });
       }),
   };
 }
