@@ -46,9 +46,21 @@ export interface SiteOptions {
   readonly opening: readonly Script[];
 }
 
+/** For so long what was sent is taken to be there: asking costs a session. It is asked for anew when a build misses it. */
+const SENT_MS = 600_000;
+
 export function openSite(site: SiteOptions): Site {
   const { host, name, facts, connection, store } = site;
   let opening: Promise<void> | undefined;
+  /** Item -> when it was found there or sent. */
+  const sent = new Map<StorePath, number>();
+
+  async function bring(paths: readonly StorePath[], signal: AbortSignal | undefined): Promise<void> {
+    const now = performance.now();
+    if (paths.every((path) => now - (sent.get(path) ?? -Infinity) < SENT_MS)) return;
+    await store.send(paths, signal === undefined ? {} : { signal });
+    for (const path of paths) sent.set(path, now);
+  }
 
   /** A host that was lost may have started anew since: what it left is looked for again. */
   function opened(): Promise<void> {
@@ -81,10 +93,11 @@ export function openSite(site: SiteOptions): Site {
     host.files.makeDirectory(request.scratch, { parents: true, mode: 0o700 });
     const needed = neededPaths(request);
     for (let again = false; ; again = true) {
-      await store.send(needed, options.signal === undefined ? {} : { signal: options.signal });
+      await bring(needed, options.signal);
       const served: ServedJob = await serveJob({ connection, store }, job, options);
       if (served.kind === "ran") return served.run;
       if (again) throw goneAgain(name, plan, served.missing);
+      sent.clear();
     }
   }
 
@@ -101,7 +114,10 @@ export function openSite(site: SiteOptions): Site {
     run: (request, options) =>
       run(request, options).catch((error: unknown) => {
         const code = error instanceof Problem ? error.code : undefined;
-        if (code?.startsWith("E_HOST_") === true) opening = undefined;
+        if (code?.startsWith("E_HOST_") === true) {
+          opening = undefined;
+          sent.clear();
+        }
         if (options.signal?.aborted !== true || code === "E_SANDBOX_STUCK") throw error;
         // On its way there, too: what a transfer says when it is told to end is nobody's failure.
         const plan = planThere(site, request);
