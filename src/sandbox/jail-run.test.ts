@@ -98,13 +98,14 @@ describe.if(CAN_SANDBOX).each([...SHELLS])("the script of a jail, by %s", (shell
     });
   });
 
-  test("any signal that ends the builder comes through, also those that a shell has its background ignore", async () => {
-    const numbers = { HUP: 1, INT: 2, QUIT: 3, ABRT: 6, KILL: 9, SEGV: 11, PIPE: 13, ALRM: 14, TERM: 15 };
-    for (const [name, number] of Object.entries(numbers)) {
+  // A shell has what it starts in the background ignore the second and the third.
+  test.each(Object.entries({ HUP: 1, INT: 2, QUIT: 3, ABRT: 6, KILL: 9, SEGV: 11, PIPE: 13, ALRM: 14, TERM: 15 }))(
+    "SIG%s that ends the builder comes through",
+    async (name, number) => {
       const one = ready(shell, ["/bin/sh", "-c", `kill -${name} $$; sleep 100`]);
-      expect([name, (await one.run("run")).report.status]).toEqual([name, 128 + number]);
-    }
-  });
+      expect((await one.run("run")).report.status).toBe(128 + number);
+    },
+  );
 
   test("the end of the leash in mid-build undoes everything; with serve the scratch, too", async () => {
     for (const verb of ["run", "serve"]) {
@@ -165,6 +166,27 @@ describe.if(CAN_SANDBOX).each([...SHELLS])("the script of a jail, by %s", (shell
     going.kill("SIGTERM");
     expect((await going.ended).status).toBe(0);
     expect(fs.existsSync(one.plan.scratch)).toBe(false);
+  });
+
+  test("a kept sandbox is entered as whoever left it, or as another to whom all is given", async () => {
+    const one = ready(shell, ["/bin/sh", "-c", `echo >"$DIR/left"; exit 1`]);
+    const script = at(one, "run.sh");
+    fs.writeFileSync(script, fs.readFileSync(script, "utf8").replaceAll("env -i", `env -i DIR='${at(one, "build")}'`));
+    fs.chmodSync(one.plan.scratch, 0o711);
+    const served = one.start("serve");
+    await served.said("hold");
+    served.write("keep");
+    await served.ended;
+    const owner = (): number => fs.statSync(at(one, "build/left")).uid;
+    for (const number of [35_001, 35_002]) {
+      const going = one.start("enter");
+      going.write('id -u; pwd; echo "$TERM"; exit 9');
+      const { status, stdout } = await going.ended;
+      expect([status, stdout, owner()]).toEqual([0, `${number}\n/tmp\ndumb\n`, number]);
+      expect(fs.existsSync(at(one, "kept"))).toBe(true);
+      expect(one.host.mounts()).toEqual([]);
+      fs.symlinkSync("somebody else", join(one.root, `users/${number}`));
+    }
   });
 
   test("two at once choose two users; a number that a dead one left is passed over", async () => {

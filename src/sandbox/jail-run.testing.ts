@@ -29,7 +29,7 @@ export interface Ready {
   readonly root: string;
   readonly plan: SandboxPlan;
   start(verb: string): Going;
-  run(verb: string, input?: string): Promise<Ended>;
+  run(verb: string): Promise<Ended>;
 }
 
 export interface Ended {
@@ -100,9 +100,8 @@ export function ready(
     root,
     plan,
     start,
-    run: async (verb, line) => {
+    run: async (verb) => {
       const going = start(verb);
-      if (line !== undefined) going.write(line);
       const ended = await going.ended;
       going.letGo();
       return ended;
