@@ -66,9 +66,12 @@ function faults(plan: SandboxPlan, { missing, refused, taken }: JobReport): read
 }
 
 /** For whoever reads the builder's output later. */
-function noteOf({ root }: SandboxPlan, { name, fields }: ScriptEvent): string | undefined {
-  if (name !== "absent" || root.kind !== "host") return undefined;
-  return `the host view's ${root.paths[Number(fields[0])] ?? `path ${fields[0]}`} is not there`;
+function noteOf({ root }: SandboxPlan, { name, rest }: ScriptEvent): string | undefined {
+  if (name === "absent" && root.kind === "host")
+    return `the host view's ${root.paths[Number(rest)] ?? `path ${rest}`} is not there`;
+  if (name === "limits" && rest === "each")
+    return "memory is limited for each process, not for all together: kern.racct.enable=1 in /boot/loader.conf and a reboot change that";
+  return undefined;
 }
 
 export function jailSandbox(host: Host): Sandbox {
