@@ -1,6 +1,6 @@
 /** However a build on a Linux host ends, nothing of it is left. */
 import { describe, expect, onTestFinished, setDefaultTimeout, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { INTERPRETERS, leftOf, lookAt, openJobs } from "./bubblewrap-job.testing.ts";
 import { CAN_SANDBOX, livingProcesses } from "./testing.ts";
@@ -79,6 +79,7 @@ for (const [name, sh] of INTERPRETERS) {
       const running = jobs.start(plan, { sh, verb: "serve" });
       await running.untilPrinted("started");
       running.kill("SIGKILL");
+      await running.dead;
       // Not all of it ends with its script.
       expect(livingProcesses(user).length).toBeGreaterThan(1);
       for (let round = 0; round < 2; round += 1) {
@@ -97,6 +98,7 @@ for (const [name, sh] of INTERPRETERS) {
       const running = jobs.start(jobs.prepare(`${DAEMONS}echo started; sleep 1000`), { sh });
       await running.untilPrinted("started");
       running.kill("SIGKILL");
+      await running.dead;
       await running.ended;
       expect(await left(`user ${user}`)).toEqual([]);
       // The number is for whoever sweeps.
@@ -105,12 +107,25 @@ for (const [name, sh] of INTERPRETERS) {
       Bun.spawnSync(["rm", join(jobs.taken, String(user))]);
     });
 
+    test("kill -9 of the script, and somebody removes its scratch: what watched with it ends it all the same", async () => {
+      const { jobs, user, left } = open();
+      const plan = jobs.prepare(`${DAEMONS}echo started; sleep 1000`);
+      const running = jobs.start(plan, { sh });
+      await running.untilPrinted("started");
+      running.kill("SIGKILL");
+      await running.dead;
+      rmSync(plan.scratch, { recursive: true });
+      await running.ended;
+      expect(await left(`user ${user}`)).toEqual([]);
+    });
+
     test("a dead run's remains are undone by the next in the same place, and said to be", async () => {
       const { jobs, user, left } = open();
       const plan = jobs.prepare("if [ -e /build/x ]; then exit 0; fi; touch /build/x; echo started; sleep 1000");
       const running = jobs.start(plan, { sh });
       await running.untilPrinted("started");
       running.kill("SIGKILL");
+      await running.dead;
       const end = await jobs.run(plan, { sh });
       expect(end.events).toEqual(["stale", `user ${user + 1} ${user + 1}`, "limits all", "created", "started", "exited 0"]);
       await running.ended;

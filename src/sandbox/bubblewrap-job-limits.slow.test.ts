@@ -90,6 +90,7 @@ for (const [name, sh] of INTERPRETERS) {
         const killed = jobs.start(plan, { sh, before });
         await killed.untilPrinted("started");
         killed.kill("SIGKILL");
+        await killed.dead;
         expect(await jobs.run(plan, { sh, before, verb: "teardown" })).toMatchObject({ status: 0, words: [] });
         await killed.ended;
         expect(await left()).toEqual([]);
@@ -156,6 +157,7 @@ for (const [name, sh] of INTERPRETERS) {
         const killed = opened.jobs.start(prepare(opened, "setsid sleep 1000 & echo started; sleep 1000"), { sh, before });
         await killed.untilPrinted("started");
         killed.kill("SIGKILL");
+        await killed.dead;
         await killed.ended;
         expect(await opened.left(somebody)).toEqual([]);
       });

@@ -37,6 +37,8 @@ export interface StartedJob {
   send(line: string): void;
   letGo(): Promise<void>;
   kill(signal: NodeJS.Signals): void;
+  /** The script itself is dead; what it started may still print. */
+  readonly dead: Promise<unknown>;
   readonly ended: Promise<JobEnd>;
 }
 
@@ -125,6 +127,7 @@ function start(scratch: string, { sh = ["dash"], verb = "run", before = [] }: St
       await child.stdin.end();
     },
     kill: (signal) => child.kill(signal),
+    dead: child.exited,
     ended: (async () => {
       await Promise.all([output, errors, child.exited]);
       return {

@@ -6,6 +6,7 @@
 #   teardown   undoes what a run that was killed has left
 # When standard input ends while the builder runs, all is undone. The builder prints on standard output, both its streams. Standard error
 # has a line for each event, and what the tools had to say. Status 0: the builder ran, an event says how it ended. 3: it did not.
+# shellcheck disable=SC2016,SC2089,SC2090 # Words of the plan are quoted, whatever is in them.
 set -eu
 PATH=/sbin:/bin:/usr/sbin:/usr/bin
 LC_ALL=C
@@ -55,6 +56,7 @@ own_identity() {
 }
 
 taken=/frx/var/garth/remote/users
+user_link=''
 
 # The number that this scratch had before, so that a kept sandbox is entered as who left it; else the lowest that nobody has.
 take_user() {
@@ -100,6 +102,7 @@ find_user() {
 
 # The leash. Whoever started this script holds its other end.
 hold_leash() {
+  wanted || exit 0
   while read -r _; do :; done
   kill -TERM "$$"
 }
@@ -109,6 +112,7 @@ watch_limits() {
   set +e
   nap=
   trap 'kill -KILL "$nap"; exit 0' TERM
+  wanted || exit 0
   since=$(date +%s)
   pause=3
   while :; do
@@ -116,7 +120,9 @@ watch_limits() {
     # A script that was killed: what it led ends, unless somebody has undone it already and begun anew.
     if ! kill -0 "$$"; then
       kill "$leash"
-      [ ! -f "$scratch/owner" ] || { read -r line <"$scratch/owner" && [ "$line" = "$owner" ] && take_down; }
+      line=$owner
+      [ ! -f "$scratch/owner" ] || read -r line <"$scratch/owner"
+      [ "$line" != "$owner" ] || take_down
       exit 0
     fi
     looked=$(date +%s)
@@ -135,6 +141,11 @@ watch_limits() {
     [ "$pause" -le "$left" ] || pause=$left
     [ "$pause" -gt 0 ] || pause=1
   done
+}
+
+# A signal is lost that comes to a new process while it still has the traps of the script: whoever sends one says it in a file, too.
+wanted() {
+  read -r going <"$scratch/going" && [ "$going" = yes ]
 }
 
 # What takes its time is waited for in such a way that a signal ends it at once.
@@ -432,7 +443,7 @@ inner_shell() {
 # The first process inside, as bwrap said: when it ends, so do all in its namespace. Its number may be another's by now, its namespace's not as
 # well.
 inside_runs() {
-  [ -n "$inside" ] && [ "$(readlink "/proc/$inside/ns/pid")" = "pid:[$namespace]" ]
+  [ -n "$inside" ] && began "$inside" && [ "$(readlink "/proc/$inside/ns/pid")" = "pid:[$namespace]" ]
 }
 
 # Every process of the sandbox, and the control groups, which prove it.
@@ -560,6 +571,7 @@ leave() {
 
 run_builder() {
   : >"$scratch/limit"
+  echo yes >"$scratch/going"
   event started
   starting=1
   builder 3<&- </dev/null 2>&1 &
@@ -573,10 +585,7 @@ run_builder() {
   status=0
   wait "$builder" || status=$?
   builder=
-  end_process TERM "$leash"
-  leash=
-  end_process TERM "$watcher"
-  watcher=
+  end_watching
   judge
   if [ -s "$scratch/limit" ]; then
     read -r limit <"$scratch/limit"
@@ -584,6 +593,13 @@ run_builder() {
   fi
   event exited "$status"
   ran=1
+}
+
+end_watching() {
+  [ -z "$leash$watcher" ] || : >"$scratch/going"
+  end_process TERM "$leash"
+  end_process TERM "$watcher"
+  leash='' watcher=''
 }
 
 end_process() {
@@ -614,8 +630,7 @@ finish() {
   trap - EXIT
   trap '' HUP INT PIPE TERM
   set +e
-  end_process TERM "$leash"
-  end_process TERM "$watcher"
+  end_watching
   end_process KILL "$builder"
   clear_away || exit 3
   let_user_go
@@ -639,7 +654,7 @@ hold() {
   fi
 }
 
-builder='' leash='' watcher='' starting='' pending='' ran='' keep=''
+builder='' leash='' watcher='' starting='' pending='' ran='' keep='' user_link=''
 verb=${1-}
 case $verb in
 run | serve)

@@ -115,7 +115,9 @@ watch_limits() {
     # A script that was killed: what it led ends, unless somebody has undone it already and begun anew.
     if ! kill -0 "$$"; then
       kill "$leash"
-      [ ! -f "$scratch/owner" ] || { read -r line <"$scratch/owner" && [ "$line" = "$owner" ] && take_down; }
+      line=$owner
+      [ ! -f "$scratch/owner" ] || read -r line <"$scratch/owner"
+      [ "$line" != "$owner" ] || take_down
       exit 0
     fi
     looked=$(date +%s)
