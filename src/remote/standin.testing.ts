@@ -109,6 +109,9 @@ export function makeStandIn(root: string, options: StandInOptions): void {
   if (Bun.which("bmake") !== null) binaries.set("/usr/bin/make", find("bmake"));
   placeBinaries(root, binaries);
   if (process.arch === "arm64") fs.writeFileSync(at(`${TOOLS}/aarch64`), "");
+  // FreeBSD's libc has it built in.
+  const locale = "/usr/lib/locale/C.utf8";
+  if (fs.existsSync(locale)) fs.cpSync(locale, at(locale), { recursive: true });
   writeState(root, options);
   for (const path of options.without ?? []) fs.rmSync(at(path), { recursive: true });
 }

@@ -4,7 +4,7 @@ require '/usr/libexec/standin/common.pl';
 record();
 my $usage = 'ps [--libxo] [-aCcdeHhjlmrSTuvwXxZ] [-O fmt | -o fmt] [-D up | down] [-G gid[,gid...]] [-J jid[,jid...]] [-M core] [-N system] [-p pid[,pid...]] [-t tty[,tty...]] [-U user[,user...]]';
 unshift @ARGV, '-' . shift @ARGV if @ARGV && $ARGV[0] =~ /^[a-zA-Z]+$/;
-my %given = options('aCcD:deG:HhJ:jlM:mN:O:o:p:rSTt:U:uvwXxZ', $usage);
+my %given = options('AaCcD:deG:HhJ:jlM:mN:O:o:p:rSTt:U:uvwXxZ', $usage);
 not_emulated(join ' ', keys %given) if grep { $given{$_} } qw(D G M N O S t u v j l);
 # In a jail, of what is in it. Where its root is not the host's there is no /proc to read.
 not_emulated('in a jail with a root of its own') if !-d $PRIVATE;
@@ -48,7 +48,7 @@ for my $pid (entries("$PRIVATE/proc")) {
     );
     next if $mine && $jid != $mine->{jid};
     next if %pids && !$pids{$pid} || %user && !$user{$uid} || %jids && !$jids{$jid};
-    next if !%pids && !%user && !%jids && !$given{a} && !$given{x} && !$given{e} && $uid != $>;
+    next if !%pids && !%user && !%jids && !$given{a} && !$given{x} && !$given{A} && $uid != $>;
     push @rows, \%it;
 }
 for (@columns) { not_emulated("-o $_->[0]") if @rows && !exists $rows[0]{ $_->[0] } }
