@@ -63,7 +63,7 @@ watch_limits() {
   nap=
   trap 'kill -KILL "$nap"; exit 0' TERM
   wanted || exit 0
-  since=$(date +%s)
+  since=
   pause=${first}
   while :; do
     doze sleep "$pause"
@@ -76,6 +76,8 @@ watch_limits() {
       exit 0
     fi
     looked=$(date +%s)
+    # It began one pause ago: asking then would have cost each builder a process.
+    [ -n "$since" ] || since=$((looked - pause))
     [ $((looked - since)) -lt ${seconds} ] || end_builder 'wallClockMs ${limits.wallClockMs}'
     doze du -sk \\
       ${written(plan).map(shellQuote).join(" \\\n      ")} >"$scratch/written"

@@ -80,7 +80,7 @@ watch_limits() {
   nap=
   trap 'kill -KILL "$nap"; exit 0' TERM
   wanted || exit 0
-  since=$(date +%s)
+  since=
   pause=3
   while :; do
     doze sleep "$pause"
@@ -93,6 +93,8 @@ watch_limits() {
       exit 0
     fi
     looked=$(date +%s)
+    # It began one pause ago: asking then would have cost each builder a process.
+    [ -n "$since" ] || since=$((looked - pause))
     [ $((looked - since)) -lt 14400 ] || end_builder 'wallClockMs 14400000'
     doze du -sk \
       '/r/tmp/1/out put' \
