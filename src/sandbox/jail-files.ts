@@ -283,7 +283,10 @@ unmount_below() {
     set -- $below
     set +f
     unset IFS
-    if [ "$tries" -le ${UNMOUNT_TRIES} ]; then
+    if [ "$tries" -eq 1 ]; then
+      # Without a sync(2) of all file systems before it.
+      umount -n "$@" 2>/dev/null && return 0
+    elif [ "$tries" -le ${UNMOUNT_TRIES} ]; then
       umount "$@" 2>/dev/null && return 0
       sleep 0.25
     else

@@ -47,7 +47,7 @@ describe.if(CAN_SANDBOX).each([...SHELLS])("the script of a jail, by %s", (shell
       `mount rw ${tmp} ${at(one, "jail-root")}/tmp`,
       "limits",
       "jail -r",
-      "umount 6",
+      "umount -n 6",
     ]);
   });
 

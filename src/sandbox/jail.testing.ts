@@ -69,9 +69,9 @@ log "mount $how $1 $2"
 printf '%s\\t%s\\tnullfs\\n' "$1" "$2" >>"$state/mounts"
 `,
   umount: `
-force=
-[ "$1" != -f ] || { force=1; shift; }
-log "umount $force\${force:+ }$#"
+force='' how=umount
+case $1 in -*) how="umount $1"; [ "$1" != -f ] || force=1; shift ;; esac
+log "$how $#"
 failed=0
 for at; do
   if [ -e "$state/stuck" ] || { [ -z "$force" ] && [ -s "$state/busy" ]; }; then

@@ -139,7 +139,10 @@ unmount_below() {
     set -- $below
     set +f
     unset IFS
-    if [ "$tries" -le 8 ]; then
+    if [ "$tries" -eq 1 ]; then
+      # Without a sync(2) of all file systems before it.
+      umount -n "$@" 2>/dev/null && return 0
+    elif [ "$tries" -le 8 ]; then
       umount "$@" 2>/dev/null && return 0
       sleep 0.25
     else
