@@ -158,7 +158,7 @@ function scriptOf(
     case "autotools": {
       const options = merge(declaration.options, system);
       checkWords(options, ["configureFlags", "makeFlags", "installFlags"], names);
-      return renderPhases({ options, outputs, patches, bodies: autotoolsBodies(options), prologue: autotoolsPrologue });
+      return renderPhases({ options, outputs, patches, bodies: autotoolsBodies(options, system), prologue: autotoolsPrologue });
     }
     case "make": {
       const options = merge(declaration.options, system);

@@ -1,6 +1,6 @@
 /** The builders run here by this machine's own sh, make and tar, outside any sandbox. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -10,6 +10,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -229,3 +230,46 @@ test("a crate without dependencies, offline, with its tests", () => {
   expect(execFileSync(`${built.out}/bin/crate`).toString()).toBe("hello\n");
   expect(readdirSync(built.out)).toEqual(["bin"]);
 }, 60_000);
+
+test("on FreeBSD the base system's make finds what automake names with ./ in front", () => {
+  const path = tree("automade", {
+    configure: "#!/bin/sh\ncp Makefile.in Makefile\n",
+    "Makefile.in": `top_builddir = .
+NAME = word
+all: program
+program: $(top_builddir)/lib/lib$(NAME).a $(top_builddir)/lib/liblt.la
+\tcat lib/libword.a lib/liblt.la >program
+lib/lib$(NAME).a:
+\tmkdir -p lib && echo word >$@
+lib/liblt.la:
+\tmkdir -p lib && echo lt >$@
+install:
+\tmkdir -p $(DESTDIR)$(prefix)/share
+\tcp program $(prefix)/share/greeting
+`,
+  });
+  chmodSync(`${path}/configure`, 0o755);
+  const tools = tree("tools-of-bsd", { README: "make" });
+  symlinkSync("/usr/bin/bmake", `${tools}/make`);
+  // It is the names, and not the make that GNU's is beside.
+  const alone = spawnSync(`${tools}/make`, ["-f", "Makefile.in", "-n"], { cwd: path, encoding: "utf8" });
+  expect(alone.stdout + alone.stderr).toContain("don't know how to make ./lib/libword.a");
+  const declared = autotools({
+    name: "automade",
+    source: localTree(path),
+    buildRoot,
+    installFlags: ["prefix=$out"],
+    env: { PATH: tools },
+  });
+  const graph = instantiate(declared, { system: "x86_64-freebsd", directory: root });
+  // A Debian has gmake, too.
+  const steps = graph.steps.map((step) => {
+    const argv = step.recipe.builder.argv.map((text) =>
+      typeof text === "string" ? text.replace("command -v gmake", "false") : text,
+    );
+    return { ...step, recipe: { ...step.recipe, builder: { ...step.recipe.builder, argv } } };
+  });
+  const built = buildOutside({ ...graph, steps }, root);
+  expect(built.printed).not.toContain("don't know");
+  expect(share(built)).toBe("word\nlt\n");
+});
