@@ -14,6 +14,9 @@
  * is a result; a sandbox that could not be made is a `Problem`. Nothing of it outlives the process that runs it by more than a
  * moment; `sweep` ends what a killed one may have left, before its scratch directory is removed.
  *
+ * A jail, and on a host over SSH bubblewrap too, is one script (job.ts): its input is a leash, at whose end it undoes everything by
+ * itself; what a script that was killed left is undone by the next (`sweepScript`), which tells the dead from the living by `owner`.
+ *
  * Limits: a builder that ends with a status over 128 counts as ended by that signal, as shells report it. A limit on memory or
  * processes that was reached counts even if the builder coped. Running out of open files is an error inside that only the
  * builder sees. What the builder prints goes into a socket: it can be written to and handed on, but not opened anew by name
