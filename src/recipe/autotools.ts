@@ -11,7 +11,7 @@ export const autotoolsPrologue = FIND_MAKE;
  * the name `lib/libname.a`, and to BSD make another one, which nothing makes. So each gets a rule by which it is made when the other is.
  */
 const NAMES_FOR_BSD_MAKE = String.raw`  if [ "$_make" = make ] && [ -f Makefile ]; then
-    for _name in $(sed -n 's|.*\$(top_builddir)/\([A-Za-z0-9_./$()-]*\.l*a\).*|\1|p' Makefile | sort -u); do
+    for _name in $(tr ' \t' '\n\n' <Makefile | sed -n 's|^\$(top_builddir)/\([A-Za-z0-9_./$()-]*\.l*a\)$|\1|p' | sort -u); do
       printf './%s: %s\n' "$_name" "$_name"
     done >>Makefile
   fi

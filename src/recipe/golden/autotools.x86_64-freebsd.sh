@@ -58,7 +58,7 @@ autoreconf -fi
 
 do_build() {
   if [ "$_make" = make ] && [ -f Makefile ]; then
-    for _name in $(sed -n 's|.*\$(top_builddir)/\([A-Za-z0-9_./$()-]*\.l*a\).*|\1|p' Makefile | sort -u); do
+    for _name in $(tr ' \t' '\n\n' <Makefile | sed -n 's|^\$(top_builddir)/\([A-Za-z0-9_./$()-]*\.l*a\)$|\1|p' | sort -u); do
       printf './%s: %s\n' "$_name" "$_name"
     done >>Makefile
   fi
