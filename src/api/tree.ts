@@ -120,7 +120,7 @@ function changeOf(step: TreeStep, event: StepEvent, atMs: number): Partial<TreeS
         state: "building",
         sinceMs: atMs,
         expectedMs: event.expectedMs ?? step.expectedMs,
-        detail: undefined,
+        detail: event.on === undefined ? undefined : `on ${event.on}`,
         lastLine: undefined,
       };
     case "moved":

@@ -35,11 +35,13 @@ export interface Live {
 /** Events whose plain lines are worth keeping when the tree is gone. */
 const LASTING: ReadonlySet<BuildEvent["kind"]> = new Set([
   "alternative",
+  "awaited",
   "checked",
   "failed",
   "fetch-failed",
   "kept",
   "limit",
+  "moved",
   "world-changed",
 ] as const);
 

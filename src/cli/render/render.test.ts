@@ -61,6 +61,17 @@ const story: readonly BuildEvent[] = [
   },
 ];
 
+/** A step whose host goes away, and which comes back to the one that is left. */
+const moving: readonly BuildEvent[] = [
+  { kind: "graph", steps: [{ key: "k-zlib", label: "zlib-1.3.1", inputs: [], expectedMs: 20_000 }] },
+  { kind: "started", key: "k-zlib", drv: out, expectedMs: 20_000, on: "far" },
+  { kind: "phase", key: "k-zlib", phase: "check" },
+  { kind: "moved", key: "k-zlib", from: "far", to: undefined, code: "E_HOST_LOST", reason: "its connection \u001b[31mended" },
+  { kind: "started", key: "k-zlib", drv: out, expectedMs: undefined },
+  { kind: "awaited", key: "k-zlib", host: "far", reason: "it was lost", upToMs: 120_000 },
+  { kind: "kept", key: "k-zlib", directory: "far:/x", enter: undefined },
+];
+
 const matches = (name: string, text: string) => expect(text).toBe(golden(join(import.meta.dir, "golden", name), text));
 
 test("plain lines", () => {
@@ -68,6 +79,22 @@ test("plain lines", () => {
     const lines = plainLines({ verbose });
     matches(verbose ? "plain-verbose.txt" : "plain.txt", `${story.flatMap((event) => lines(event)).join("\n")}\n`);
   }
+});
+
+test("a step that moves from host to host", () => {
+  const lines = moving.flatMap((event) => plainLines({ verbose: false })(event));
+  expect(lines).toEqual([
+    "build    k-zlib on far (about 20s)",
+    "moved    k-zlib from far to this machine: E_HOST_LOST: its connection ended",
+    "build    k-zlib",
+    "awaits   k-zlib: far, for up to 2m00s: it was lost",
+    "kept     k-zlib: far:/x",
+  ]);
+  const drawn = moving.flatMap((_, index) => {
+    const events = moving.slice(0, index + 1).map((event) => ({ atMs: 0, event }));
+    return frame(reduce(EMPTY_TREE, events), 0, { columns: 80, rows: 24 }, style);
+  });
+  matches("tree-moving.txt", `${drawn.join("\n")}\n`);
 });
 
 test("the tree after each event, at 80 and at 40 columns", () => {
