@@ -10,14 +10,19 @@ import { jailName } from "./jail-files.ts";
 import { CAN_SANDBOX } from "./testing.ts";
 import type { Limits, SandboxPlan } from "./types.ts";
 
-let small: SmallHost | undefined;
+const made: SmallHost[] = [];
 afterEach(() => {
-  small?.remove();
-  small = undefined;
+  for (const host of made.splice(0)) host.remove();
 });
 
+function smallHost(): SmallHost {
+  const host = makeSmallHost();
+  made.push(host);
+  return host;
+}
+
 function open(script: string, limits: Partial<Limits> = {}) {
-  const host = (small = makeSmallHost());
+  const host = smallHost();
   const sandbox = jailSandbox(smallFreebsd(host.directory));
   const plan = jailPlan(host.directory, script, limits);
   const notes: string[] = [];
@@ -70,7 +75,7 @@ describe.if(CAN_SANDBOX)("a jail of this machine", () => {
     const loud = open("while :; do echo yes; done", { logBytes: 1000 });
     expect((await loud.run()).result).toMatchObject({ kind: "limit", limit: "logBytes" });
     expect(loud.text().length).toBe(1000);
-    if (small !== undefined) expectUndone(small, loud.plan);
+    expectUndone(loud.host, loud.plan);
   });
 
   test("one that cannot be made says why", async () => {
@@ -106,7 +111,7 @@ describe.if(CAN_SANDBOX)("a jail of this machine", () => {
   });
 
   test("a Garth that is killed: the jail undoes itself, and its builder is gone", async () => {
-    const host = (small = makeSmallHost());
+    const host = smallHost();
     const garth = Bun.spawn(
       [process.execPath, `${import.meta.dir}/jail-local.testing.ts`, host.directory, "echo $$; exec sleep 100"],
       {
