@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as fs from "node:fs";
+import { problemOf } from "../base/testing.ts";
 import { type ScriptEvent, shellQuote } from "../host/index.ts";
 import { defaultLimits, planSandbox, renderJob, type SandboxPlan, type SandboxRequest } from "../sandbox/index.ts";
 import { outputPath, sampleRequest } from "../sandbox/testing.ts";
@@ -180,5 +181,18 @@ describe("a jail by its script", () => {
     const refused = await run(hostless, directories(["/bin", "/lib", "/libexec", "/usr"], "/frx/store/crooked"));
     expect([refused.status, refused.words.at(-1)]).toEqual([3, expect.stringContaining("/usr/sbin/chroot")]);
     expect(left()).toBe(NOTHING);
+  });
+});
+
+describe("the host's directory", () => {
+  test("is not purged while something is mounted below it; then nothing of ours is left", async () => {
+    const at = `${ROOT}/tmp/a directory with a name of some length`;
+    const from = "/boot/something of the host with a name of some length";
+    there.look(`mkdir '${from}' ${shellQuote(at)} && : >'${from}/kernel' && mount_nullfs '${from}' ${shellQuote(at)}`);
+    const problem = await problemOf(farm.hosts.remove("odd", { purge: true }));
+    expect([problem.code, problem.details]).toEqual(["E_HOST_BUSY", [`mounted: ${at}`]]);
+    there.look(`umount ${shellQuote(at)}`);
+    await farm.hosts.remove("odd", { purge: true });
+    expect(there.look(`ls ${shellQuote(ROOT)} 2>/dev/null; find '${from}' -type f`)).toBe(`out\n${from}/kernel\n`);
   });
 });

@@ -380,6 +380,7 @@ describe("no way in", () => {
     [{ root: "/a/../b" }],
     [{ root: "/a/./b" }],
     [{ root: "/a\nb" }],
+    [{ root: "/bücher" }],
     [{ root: "/a/" }],
     [{ root: `/${"x".repeat(200)}` }],
     [{ jobs: 0 }],

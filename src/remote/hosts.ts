@@ -249,11 +249,12 @@ function validated(host: Host, wish: HostWish) {
     throw badHost(`${jobs} is no number of builds at one time`, `it is from 1 to ${JOBS_MAX}`);
   if (identityFile !== undefined && !host.files.exists(identityFile))
     throw badHost(`there is no key ${identityFile}`, "--identity names the private key: ~/.ssh/id_ed25519");
-  // No name of it can be a step back, a line's end is no part of an event.
-  if (!/^(?:\/(?!\.{1,2}(?:\/|$))[^/\p{Cc}]+)+$/u.test(root) || Buffer.byteLength(root) > ROOT_MAX_BYTES)
+  // No name of it can be a step back, a line's end is no part of an event. In the locale of our scripts FreeBSD's mount(8) and jls(8) print a
+  // question mark for what is not ASCII.
+  if (!/^(?:\/(?!\.{1,2}(?:\/|$))[ -.0-~]+)+$/.test(root) || Buffer.byteLength(root) > ROOT_MAX_BYTES)
     throw badHost(
       `${JSON.stringify(root)} is no directory for a host`,
-      `it is an absolute path without . and .., of at most ${ROOT_MAX_BYTES} bytes, such as ${DEFAULT_ROOT}`,
+      `it is an absolute path without . and .., in ASCII, of at most ${ROOT_MAX_BYTES} bytes, such as ${DEFAULT_ROOT}`,
     );
   return { name, url, address, root, jobs, identityFile, hostKey: checkAccepted(wish.hostKey) };
 }

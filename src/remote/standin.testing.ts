@@ -33,7 +33,7 @@ const LOADER = "/libexec/ld-elf.so.1";
 const SHIMMED = {
   "/bin": "[ cat chmod cp date dd echo expr hostname kill link ln ls mkdir mv pwd realpath rm rmdir sleep stty sync test unlink",
   "/usr/bin":
-    "awk basename bzip2 chgrp cksum cmp comm cut diff dirname du egrep env false fgrep find fold grep gzip id install join logname mkfifo " +
+    "awk basename chgrp cksum cmp comm cut diff dirname du egrep env false fgrep find fold grep gzip id install join logname mkfifo " +
     "mktemp nice nl nohup od openssl paste printf readlink sed seq sort split tail tar tee timeout touch tr true truncate tsort tty uniq " +
     "wc xargs xz zstd",
   "/usr/sbin": "chown mtree",

@@ -51,19 +51,42 @@ look_at "$root"
 [ "$state" = ok ] || refuse "$root"
 free=1
 
-# FreeBSD's mount -p has tabs between its fields and writes blanks as they are; Linux has blanks, and writes them in octal.
 tab=$(printf '\t')
-if [ "$(uname -s)" = FreeBSD ]; then mounts=$(mount -p); else mounts=$(tr ' ' "$tab" </proc/self/mounts); fi
-while IFS=$tab read -r _ point _; do
-  case $point in
-    /frx/var/garth/remote | /frx/var/garth/remote/*)
-      event mounted "$point"
-      free=
-      ;;
+newline='
+'
+
+# $point, when the mount of the line $1 is on $2 or below it. FreeBSD's mount -p writes blanks as they are, and has tabs behind a short name, but a
+# blank behind one of 24 characters or more; Linux has one blank everywhere, and writes blanks in octal.
+below() {
+  case $1 in
+    *"$tab$2$tab"* | *"$tab$2 "* | *"$tab$2/"*) point=$2${1#*"$tab$2"} ;;
+    *" $2$tab"* | *" $2 "* | *" $2/"*) point=$2${1#*" $2"} ;;
+    *) return 1 ;;
   esac
-done <<EOF
-$mounts
-EOF
+  point=${point%%"$tab"*}
+  case ${point##* } in nullfs | devfs | tmpfs | fdescfs | procfs | unionfs | ufs | zfs) point=${point% *} ;; esac
+}
+
+remove='rm -rf'
+if [ "$(uname -s)" = FreeBSD ]; then
+  # Not into what is mounted, if it was not seen.
+  remove='rm -rfx'
+  mounts=$(mount -p)
+else
+  mounts=$(tr ' ' "$tab" </proc/self/mounts)
+fi
+IFS=$newline
+set -f
+# shellcheck disable=SC2086 # A word for each line.
+set -- $mounts
+set +f
+unset IFS
+for line do
+  if below "$line" /frx/var/garth/remote; then
+    event mounted "$point"
+    free=
+  fi
+done
 
 for file in "$root"/tmp/*/owner; do
   [ -f "$file" ] || continue
@@ -78,6 +101,7 @@ for name in store incoming tmp users used lock; do
   [ -e "$root/$name" ] || continue
   # A directory without the right to write into it cannot be emptied by who is not root.
   [ "$me" = 0 ] || chmod -R u+w "$root/$name"
-  rm -rf "${root:?}/$name"
+  # shellcheck disable=SC2086 # A word and its option.
+  $remove "${root:?}/$name"
 done
 rmdir "$root" 2>/dev/null || :

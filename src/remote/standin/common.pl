@@ -56,6 +56,8 @@ sub options {
     return %given;
 }
 
+# libxo, by which some print: what the locale has no letter for is a question mark.
+sub shown { my ($text) = @_; $text =~ tr/\x80-\xff/?/ if ($ENV{LC_ALL} // $ENV{LANG} // '') !~ /UTF-8$/i; return $text }
 sub slurp { my ($path) = @_; open(my $file, '<', $path) or return undef; local $/; my $text = <$file>; $text // '' }
 sub spill { my ($path, $text) = @_; open(my $file, '>', "$path.new") or die "$path: $!"; print $file $text; close $file; rename "$path.new", $path }
 # The numbers among the names of a directory, in order.

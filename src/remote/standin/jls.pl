@@ -24,6 +24,7 @@ for my $parameter (@parameters) {
 }
 print join(' ', @parameters), "\n" if $given{h};
 for my $jail (@shown) {
+    $_ = shown($_) for values %$jail;
     my %all = (dying => 'false', parent => 0, osrelease => '15.1-RELEASE', securelevel => -1, 'children.max' => 0, persist => 'false', %$jail);
     print join(' ', map { ($given{n} ? "$_=" : '') . ($given{q} ? quoted($all{$_} // '') : $all{$_} // '') } @parameters), "\n";
 }

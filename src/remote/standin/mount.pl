@@ -11,7 +11,7 @@ my $type = $NAME eq 'mount_nullfs' ? 'nullfs' : $given{t}[-1];
 if (!@ARGV) {
     not_emulated('-a') if $given{a};
     for (mounts()) {
-        my ($from, $on, $kind, $how) = @$_;
+        my ($from, $on, $kind, $how) = map { shown($_) } @$_;
         next if defined $type && $kind ne $type;
         if (!$given{p}) {
             my %words = (ro => 'read-only', nosuid => 'nosuid', noexec => 'noexec');
