@@ -175,6 +175,8 @@ export async function execute(
         mode: "linux-bubblewrap",
         durationMs: performance.now() - started,
         peakMemoryBytes,
+        // Without control groups they are counted together, by looking.
+        limits: "all",
       },
     };
   } finally {
