@@ -83,7 +83,7 @@ function* entriesOf(files: Files, physical: string, name: string): Generator<Ent
     if (type !== "directory") return;
     const names = files.list(asBytes(place)).map((one) => Buffer.from(one).toString("latin1"));
     // Characters below 256 sort as the bytes that they are.
-    for (const one of names.sort()) yield* visit(`${place}/${one}`, `${path}/${one}`, one, depth + 1);
+    for (const one of names.toSorted()) yield* visit(`${place}/${one}`, `${path}/${one}`, one, depth + 1);
   }
   yield* visit(root, name, name, 0);
 }

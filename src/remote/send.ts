@@ -3,6 +3,7 @@ import { baseName, formatSize, Problem, type StorePath } from "../base/index.ts"
 import { scriptFailed } from "./errors.ts";
 import type { Host } from "../host/index.ts";
 import type { Store } from "../store/index.ts";
+import { readAhead } from "./read-ahead.ts";
 import { archiveOf, listItem, type Pace, type SentItem, weigh, type Weight } from "./send-archive.ts";
 import { askScript, sendScript } from "./send-script.ts";
 import type { Connection, HostRecord, ScriptEnd, SendReport } from "./types.ts";
@@ -20,12 +21,13 @@ interface Signalled {
 
 /** One archive: what is lost when a connection breaks, and what waits to be checked while the next is on its way. */
 const BATCH_ITEMS_MAX = 256;
-const BATCH_ENTRIES_MAX = 1500;
+const BATCH_ENTRIES_MAX = 2500;
 const BATCH_BYTES_MAX = 64 * 1024 * 1024;
 /** Batches at one time: while one is unpacked, the one before it is checked, and the script for the next begins. */
 const BATCHES_MAX = 3;
 /** Entries that are held from weighing to sending; those of items beyond are listed again. */
 const HELD_ENTRIES_MAX = 100_000;
+const READ_AHEAD_CHUNKS = 4;
 /** An item that was refused is sent again so many times. */
 const AGAIN_MAX = 1;
 
@@ -81,7 +83,7 @@ interface Outcome {
 }
 
 export async function send(sender: Sender, paths: readonly StorePath[], signalled: Signalled = {}): Promise<SendReport> {
-  const { store, host } = sender;
+  const { store } = sender;
   const closure = store.closure(paths);
   const sent: StorePath[] = [];
   let sentBytes = 0;
@@ -150,7 +152,7 @@ async function sendBatch(sender: Sender, { items, neededBytes }: Batch, signal: 
   const id = `send-${crypto.randomUUID()}`;
   const { root, facts } = record;
   const body = sendScript({ root, system: facts.system, id, items, neededBytes });
-  const input = archiveOf(host.files, items, pace);
+  const input = readAhead(archiveOf(host.files, items, pace), READ_AHEAD_CHUNKS);
   const end = await connection.start({ doing: doing(items), body }, { input, signal }).ended;
   const names = (event: string): ReadonlySet<string> =>
     new Set(end.events.filter(({ name }) => name === event).map(({ rest }) => rest));

@@ -212,7 +212,7 @@ describe("through a shell of this machine", () => {
     const [low, middle, high] = chainOf(here.store, 3).map((path) => baseName(path));
     const alone = here.store.addText("what?-2=3", "alone", []);
     const bound = here.store.addText("bound", "bound", []);
-    await there.send([...here.store.all().map(({ path }) => path)]);
+    await there.send(here.store.all().map(({ path }) => path));
     const all = fs.readdirSync(`${root}/store`);
     expect(all).toHaveLength(5);
     const day = { olderThanMs: 86_400_000 };
