@@ -144,6 +144,6 @@ export interface SiteRun {
 export interface RenderedSandbox {
   /** For a person: paste it to enter the kept sandbox. */
   readonly enter: string;
-  /** File name -> text. `bwrap.sh`, or `jail.conf`, `fstab` and `run.sh`, which also tears down; on another host always `run.sh`. */
+  /** File name -> text. `bwrap.sh`, or `jail.conf` and `run.sh`, which also tears down; on another host always `run.sh`. */
   readonly files: Readonly<Record<string, string>>;
 }
