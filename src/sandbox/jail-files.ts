@@ -88,7 +88,7 @@ function chrootLines(root: readonly RootEntry[]): { readonly check: readonly str
   if (over === undefined) {
     return {
       check: [`reached ${wayTo(CHROOT, root)} || lacking`],
-      copy: [`cp -p ${CHROOT} ${inRoot(CHROOT)}`],
+      copy: [`cp ${CHROOT} ${inRoot(CHROOT)}`],
     };
   }
   return { check: [`[ -x ${shellQuote(`${over.source}${CHROOT.slice(over.target.length)}`)} ] || lacking`], copy: [] };
@@ -204,10 +204,12 @@ function builder(plan: SandboxPlan): string {
   const seconds = Math.ceil(plan.limits.wallClockMs / 1000) + SPARE_SECONDS;
   const words = ["/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", plan.cwd, ...plan.argv];
   const shell = ["/bin/sh", "-c", 'cd "$1" && exec /bin/sh -i', "sh", plan.cwd];
-  return `# A shell starts what runs in the background with SIGINT and SIGQUIT ignored; timeout(1) catches both, and so gives them back. In the
-# foreground it waits for the builder alone, not for all that the builder leaves.
+  return `# A shell starts what runs in the background with SIGINT and SIGQUIT ignored, and timeout(1) hands on what it was started with: FreeBSD's
+# sh takes both back here; where another cannot, its timeout does. In the foreground it waits for the builder alone, not for all that the
+# builder leaves.
 # shellcheck disable=SC2016 # The dollars are for the shell in the jail.
 builder() {
+  trap - INT QUIT
   exec timeout --foreground -k 5 ${seconds} \\
     ${insideWords(plan, [])}
     ${words.map(shellQuote).join(" ")}
@@ -332,9 +334,10 @@ reached() {
   done
 }
 
-# nullfs mounts directories only. A hard link shows the same file; its mode and owner keep the builder from writing to it.
+# A hard link shows the same file; its mode and owner keep the builder from writing to it. Of a file that may not be linked (chflags(1): schg) the copy
+# must not have the flags, or nobody could remove it: cp -p would keep them.
 place() {
-  ln "$1" "$2" 2>/dev/null || cp -p "$1" "$2"
+  ln "$1" "$2" 2>/dev/null || { cp "$1" "$2" && touch -r "$1" "$2"; }
 }
 
 # Whatever there is of a jail, its root is there.

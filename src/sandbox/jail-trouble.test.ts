@@ -121,6 +121,23 @@ describe.if(CAN_SANDBOX).each([...SHELLS])("a jail in trouble, by %s", (shell) =
     expect(one.host.log().length).toBe(before);
   });
 
+  test("what a builder marked as not to be removed is removed", async () => {
+    const one = ready(shell);
+    one.host.state("flagged", one.plan.scratch);
+    const going = one.start("serve");
+    await going.said("hold");
+    going.letGo();
+    const { status, words, report } = await going.ended;
+    expect({ status, words, stuck: report.stuck, last: one.host.log().at(-1) }).toEqual({
+      status: 0,
+      words: [],
+      stuck: false,
+      last: "chflags -Rx 0",
+    });
+    expectUndone(one);
+    expect(fs.existsSync(one.plan.scratch)).toBe(false);
+  });
+
   test("what a dead run of another plan left is undone first", async () => {
     const one = ready(shell);
     const root = at(one, "jail-root");

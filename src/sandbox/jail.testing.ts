@@ -91,10 +91,18 @@ exit "$failed"
   rm: `
 if [ "$1" = -rfx ]; then
   shift
+  if [ -e "$state/flagged" ] && [ "$1" = "$(cat "$state/flagged")" ]; then
+    echo "rm: $1: Operation not permitted" >&2
+    exit 1
+  fi
   for at; do ! grep -q "	$at\\(/[^	]*\\)\\{0,1\\}	" "$state/mounts" || { log "rm over a mount: $at"; exit 1; }; done
   exec rm -rf "$@"
 fi
 exec rm "$@"
+`,
+  chflags: `
+log "chflags $1 $2"
+rm -f "$state/flagged"
 `,
   limits: `
 log "limits"
@@ -158,7 +166,7 @@ function shellAlone(data: Buffer): Buffer {
 
 export interface SmallHost {
   readonly directory: string;
-  /** A file that the tools look at: `refuse`, `stuck`, `busy` (a line for each time), `vis`, `racct`, ... */
+  /** A file that the tools look at: `refuse`, `stuck`, `busy` (a line for each time), `vis`, `racct`, `flagged` (what rm(1) may not remove), ... */
   state(name: string, text?: string): void;
   read(name: string): string;
   /** What the tools were asked. */

@@ -170,8 +170,9 @@ find_user() {
 /** `remove_tree DIR`, which stays on one file system where rm(1) can. */
 export function removeFunction(system: System): string {
   return operatingSystemOf(system) === "freebsd"
-    ? `remove_tree() {
-  rm -rfx "$1" >&2
+    ? `# A builder may have marked files of its own as not to be removed, root or not (chflags(1): uunlnk).
+remove_tree() {
+  rm -rfx "$1" 2>/dev/null || { chflags -Rx 0 "$1" && rm -rfx "$1"; } >&2
 }`
     : `# Who is not root cannot empty a directory without the right to write into it.
 remove_tree() {

@@ -80,8 +80,9 @@ alive() {
   [ "$apart" -ge -1 ] && [ "$apart" -le 1 ]
 }
 
+# A builder may have marked files of its own as not to be removed, root or not (chflags(1): uunlnk).
 remove_tree() {
-  rm -rfx "$1" >&2
+  rm -rfx "$1" 2>/dev/null || { chflags -Rx 0 "$1" && rm -rfx "$1"; } >&2
 }
 
 # The mounts on $root and below it, youngest first, in $below, a line for each: as mount(8) lists them, whoever made them. A short name has tabs behind

@@ -222,9 +222,10 @@ reached() {
   done
 }
 
-# nullfs mounts directories only. A hard link shows the same file; its mode and owner keep the builder from writing to it.
+# A hard link shows the same file; its mode and owner keep the builder from writing to it. Of a file that may not be linked (chflags(1): schg) the copy
+# must not have the flags, or nobody could remove it: cp -p would keep them.
 place() {
-  ln "$1" "$2" 2>/dev/null || cp -p "$1" "$2"
+  ln "$1" "$2" 2>/dev/null || { cp "$1" "$2" && touch -r "$1" "$2"; }
 }
 
 # Whatever there is of a jail, its root is there.
@@ -360,7 +361,7 @@ set_up() {
   mount_nullfs '/t/it'\''s "$HOME" `id` \ #1/out' "$root"/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0
   mount_nullfs '/t/it'\''s "$HOME" `id` \ #1/1/build' "$root"/build
   mount_nullfs '/t/it'\''s "$HOME" `id` \ #1/1/tmp' "$root"/tmp
-  cp -p /usr/sbin/chroot "$root"/usr/sbin/chroot
+  cp /usr/sbin/chroot "$root"/usr/sbin/chroot
   event created
   if racct; then
     ruled=1
@@ -371,10 +372,12 @@ set_up() {
   fi
 }
 
-# A shell starts what runs in the background with SIGINT and SIGQUIT ignored; timeout(1) catches both, and so gives them back. In the
-# foreground it waits for the builder alone, not for all that the builder leaves.
+# A shell starts what runs in the background with SIGINT and SIGQUIT ignored, and timeout(1) hands on what it was started with: FreeBSD's
+# sh takes both back here; where another cannot, its timeout does. In the foreground it waits for the builder alone, not for all that the
+# builder leaves.
 # shellcheck disable=SC2016 # The dollars are for the shell in the jail.
 builder() {
+  trap - INT QUIT
   exec timeout --foreground -k 5 151 \
     limits -c 0 -n 1024 -u 200 -f 1048576k -v 1048576k \
     env -i HOME=/homeless \
@@ -489,8 +492,9 @@ clear_away() {
   return 1
 }
 
+# A builder may have marked files of its own as not to be removed, root or not (chflags(1): uunlnk).
 remove_tree() {
-  rm -rfx "$1" >&2
+  rm -rfx "$1" 2>/dev/null || { chflags -Rx 0 "$1" && rm -rfx "$1"; } >&2
 }
 
 remove_scratch() {
