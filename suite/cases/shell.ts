@@ -20,6 +20,12 @@ export const shellCases: readonly Case[] = [
     `sh -c 'sleep 60 & p=$!; trap "kill $p; echo got; exit 143" TERM; (sleep 1; kill -TERM $$) & wait $p; echo no'; echo $?`,
     "got\n143",
   ),
+  probe(
+    "sh: what is in the background may have its interrupt back, and timeout hands it on",
+    `for at in ': none' 'trap - INT QUIT'; do ( eval "$at"; exec timeout --foreground 60 sh -c 'kill -INT $$; kill -QUIT $$; echo ignored') & wait $!; echo $?; done 2>/dev/null`,
+    /^(ignored\n0|130)\n130$/,
+    { only: "freebsd", tools: ["timeout"] },
+  ),
   probe("sh: HUP is trapped", `sh -c 'trap "echo hup; exit 129" HUP; kill -HUP $$; sleep 5; echo no'; echo $?`, "hup\n129"),
   probe(
     "sh: an ignored signal stays ignored in a child",
@@ -173,7 +179,7 @@ line'; find d -type f -print0 | xargs -0 -n 1 sh -c 'printf "<%s>" "$1"' sh | wc
   probe("df -k: free space of a directory", `df -k "$W" | awk 'NR == 2 { print $4 }'`, /^\d+$/),
   probe(
     "du: kilobytes of a tree on one file system",
-    `head -c 65536 /dev/zero >f; sync; du -skx . | awk '{ print ($1 >= 64 && $1 < 400) ? "so" : $0 }'`,
+    `head -c 65536 /dev/urandom >f; sync; du -skx . | awk '{ print ($1 >= 64 && $1 < 400) ? "so" : $0 }'`,
     "so",
   ),
   probe(

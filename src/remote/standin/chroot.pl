@@ -24,4 +24,4 @@ if (defined $gid) { sys($SYS{setgid}, $gid) == 0 or errx(1, "setgid: $!") }
 if (defined $uid) { sys($SYS{setuid}, $uid) == 0 or errx(1, "setuid: $!") }
 @command = ($ENV{SHELL} // '/bin/sh', '-i') if !@command;
 exec { $command[0] } @command;
-errx($! == 2 ? 127 : 126, "$command[0]: $!");
+errx(1, "$command[0]: $!");
