@@ -29,7 +29,7 @@ const EVERYWHERE =
   "awk cat chmod chown cp date df du env find grep head id ln ls mkdir mkfifo mount mtree mv od readlink rm rmdir sed sh sleep sort sync tail tar " +
   "timeout touch tr umount uname xargs";
 const TOOLS = {
-  FreeBSD: `${EVERYWHERE} chroot devfs jail jexec jls limits lockf mount_nullfs ps sha256 sysctl`,
+  FreeBSD: `${EVERYWHERE} chflags chroot devfs install jail jexec jls limits lockf mount_nullfs ps sha256 sysctl`,
   Linux: `${EVERYWHERE} bwrap flock install prlimit setpriv sha256sum unshare`,
 } as const;
 

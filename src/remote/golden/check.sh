@@ -66,7 +66,7 @@ look_at_freebsd() {
   event memory "$(sysctl -n hw.physmem)"
   first_of sysctl -n security.jail.children.max
   event jailed "$(sysctl -n security.jail.jailed)" "${said:-0}"
-  absent awk cat chmod chown cp date df du env find grep head id ln ls mkdir mkfifo mount mtree mv od readlink rm rmdir sed sh sleep sort sync tail tar timeout touch tr umount uname xargs chroot devfs jail jexec jls limits lockf mount_nullfs ps sha256 sysctl
+  absent awk cat chmod chown cp date df du env find grep head id ln ls mkdir mkfifo mount mtree mv od readlink rm rmdir sed sh sleep sort sync tail tar timeout touch tr umount uname xargs chflags chroot devfs install jail jexec jls limits lockf mount_nullfs ps sha256 sysctl
   if [ "$(id -u)" = 0 ]; then
     made=1
     try jail try_jail
