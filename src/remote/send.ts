@@ -57,7 +57,7 @@ interface Batch {
 }
 
 /** In order; none is empty. */
-export function batchesOf(items: readonly Weighed[]): readonly Batch[] {
+function batchesOf(items: readonly Weighed[]): readonly Batch[] {
   const runs: Weighed[][] = [];
   let [entries, bytes] = [0, 0];
   for (const item of items) {
@@ -85,6 +85,8 @@ interface Outcome {
 export async function send(sender: Sender, paths: readonly StorePath[], signalled: Signalled = {}): Promise<SendReport> {
   const { store } = sender;
   const closure = store.closure(paths);
+  // They are read later than they are listed.
+  store.pin(closure);
   const sent: StorePath[] = [];
   let sentBytes = 0;
   let wanted = await missing(sender, closure, signalled);

@@ -6,10 +6,12 @@ import { baseName } from "../base/index.ts";
 import { problemOf } from "../base/testing.ts";
 import { localHost } from "../host/index.ts";
 import { narSha256Of, oddTree, openTestStore, type TestStore } from "../store/testing.ts";
+import { collectInner } from "./collect-script.ts";
 import { openConnection } from "./connection.ts";
 import { openHostStore } from "./store.ts";
 import { chainOf, localConnection, recordOf, type Shell, soundStore } from "./store.testing.ts";
 import { openTestHost, type TestHost } from "./testing.ts";
+import { hostileTree } from "./trees.testing.ts";
 import type { Connection, HostFacts, HostStore } from "./types.ts";
 
 const host = localHost();
@@ -48,8 +50,9 @@ describe.each(["linux", "freebsd"] as const)("a %s host", (kind) => {
   });
 
   test("takes everything odd that a tree can hold, gives it back, and lets it go", async () => {
-    const source = here.directory();
+    const source = `${here.root}/source`;
     oddTree(source);
+    hostileTree(`${source}/hostile`);
     const item = await here.store.add(source, "odd");
     const flat = here.store.addText("refers", item.path, [item.path]);
     expect((await there.send([flat.path])).sent).toEqual([item.path, flat.path]);
@@ -248,6 +251,25 @@ describe("through a shell of this machine", () => {
     expect((await there.collect(day)).removed).toBe(0);
     expect((await there.present([bound.path])).size).toBe(1);
   }, 60_000);
+
+  test("what is asked for while room is made is put back", async () => {
+    const { there } = open();
+    const [low, high] = chainOf(here.store, 2);
+    if (low === undefined || high === undefined) throw new Error("no items");
+    await there.send([high]);
+    for (const path of [low, high]) fs.utimesSync(`${root}/used/${baseName(path)}`, 0, 0);
+    const work = here.directory();
+    const before = "# Asked for since it was listed.\n";
+    const inner = collectInner(host.system, 60_000).replace(
+      before,
+      `[ ! -e "$store/${baseName(low)}" ] && touch "$used/${baseName(low)}"\n${before}`,
+    );
+    expect(inner).toContain("touch");
+    execFileSync("dash", ["-c", inner, "inner", root, work], { cwd: work });
+    expect(fs.readdirSync(`${root}/store`)).toEqual([baseName(low)]);
+    expect(fs.readdirSync(`${root}/used`)).toEqual([baseName(low)]);
+    expect(fs.readdirSync(`${work}/gone`)).toEqual([baseName(high)]);
+  });
 
   test("somebody else who makes room is waited for", async () => {
     const { there } = open();

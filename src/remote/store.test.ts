@@ -252,6 +252,19 @@ describe("what comes back", () => {
     expect((await refused(tree({ honest: "" }))).code).toBe("E_HOST_DAMAGED");
   });
 
+  test("is given up when somebody says so, here and there", async () => {
+    const from = here.directory();
+    for (let index = 0; index < 20; index += 1) fs.writeFileSync(`${from}/${index}`, Buffer.alloc(100_000, `${index}`));
+    const stop = new AbortController();
+    connection.onPrinted = (chunk) => {
+      stop.abort();
+      return chunk;
+    };
+    await expect(there.fetch([{ from, to: to() }], { signal: stop.signal })).rejects.toThrow("abort");
+    expect(fs.existsSync(to())).toBe(false);
+    expect(inside("incoming")).toEqual([]);
+  });
+
   test("is not put where something is", async () => {
     fs.mkdirSync(to());
     fs.writeFileSync(`${to()}/mine`, "mine");

@@ -8,7 +8,7 @@
  *     incoming/    copies on their way
  *     tmp/         scratch of builds, a directory for each, with the identity of the script that owns it (`owner`)
  *     users/       build users that are taken: a symlink for each number, which says whose it is
- *     used/        when an item was last asked for: an empty file for each
+ *     used/        when an item was last asked for: a file for each, with the names of what it refers to
  *     lock         held (lockf(1), flock(1)) by whoever removes what dead scripts left
  */
 import type { StorePath, System } from "../base/index.ts";
