@@ -11,8 +11,6 @@ import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
 import { narFunctions } from "./nar-script.ts";
 import { directories, tarProgram, workDirectory } from "./send-script.ts";
 
-const BAD_MAX = 20;
-
 export interface Fetching {
   readonly root: string;
   readonly system: System;
@@ -31,17 +29,14 @@ export function fetchScript({ root, system, id, from }: Fetching): string {
 from=${shellQuote(from)}
 
 ${directories(root)}
-${workDirectory(system, id)}
+${workDirectory(system, id, ["f"])}
 ${narFunctions(system)}
 if [ -L "$from" ] || [ ! -d "$from" ]; then
   event absent
   exit 3
 fi
-mkdir "$work/f"
 cd "$work"
-ln -s "$from" t
-list "$from" | sort >lines
-awk '$2 !~ /^[dfl]$/ { print $2, $1 }' lines | head -n ${BAD_MAX} >odd
+list "$from" | sort | frame >frames
 if [ -s odd ]; then
   while read -r kind path; do event bad "$kind" "$path"; done <odd
   exit 3
@@ -67,8 +62,7 @@ exec 4<&0
 leash=$!
 exec 4<&-
 {
-  frame <lines >frames
-  digest
+  digest "$from"
   echo "$digest $size" >sum
 } </dev/null >/dev/null &
 digesting=$!

@@ -1,7 +1,7 @@
 /**
  * The SHA-256 of a tree's NAR (formats/nar.ts) by tools of a base system alone. Pure.
  *
- *     tree ──list──► a line each, sorted ──frame──► f/1 f/2 ... and a list: f/1 t/bin/x f/2 t/lib/y ... ──xargs cat──► sha256
+ *     tree ──list──► a line each, sorted ──frame──► f/1 f/2 ... and a list: f/1 ./bin/x f/2 ./lib/y ... ──xargs cat──► sha256
  *
  * What stands between the contents of two files is made by printf(1) of the shell itself, from octal escapes that awk(1) wrote ("%%" is the byte that would begin a directive in some shells): a tree of
  * 10,000 files costs about ten processes, and no byte of a name or of contents passes through a tool that would take it for text.
@@ -96,6 +96,9 @@ const LIST_LINUX = `list() {
 }
 `;
 
+/** Files that no output may hold, of which so many are named. */
+const ODD_MAX = 20;
+
 /** From the list to shell that writes frames into f/ and their names, with those of the files between them, to descriptor 3. */
 const FRAME = `frame() {
   awk '
@@ -120,7 +123,7 @@ const FRAME = `frame() {
     }
     function flush(behind) {
       frames++
-      printf "printf \\"%s\\" >f/%d; printf \\"f/%d\\\\000%s\\" >&3\\n", held, frames, frames, behind
+      printf "printf \\"%s\\" >f/%d; printf \\"%%s/f/%d\\\\000%s\\" \\"$here\\" >&3\\n", held, frames, frames, behind
       held = ""
     }
     function shown(path,  part, count, at, out) {
@@ -138,6 +141,10 @@ const FRAME = `frame() {
     BEGIN {
       for (at = 1; at < 8; at++) zeros[at] = zeros[at - 1] "\\\\000"
       say("$M", 24)
+    }
+    $2 !~ /^[dfl]$/ {
+      if (odd++ < ${ODD_MAX}) print $2, $1 >"odd"
+      next
     }
     {
       depth = $1 == "." ? 0 : split($1, part, "/")
@@ -159,7 +166,7 @@ const FRAME = `frame() {
         else say("$R", 64)
         say(number($4), 8)
         if ($4 > 0) {
-          flush("t" shown($1) "\\\\000")
+          flush("." shown($1) "\\\\000")
           total += $4
         }
         say(zeros[(8 - $4 % 8) % 8] "$C$C", (8 - $4 % 8) % 8 + 32)
@@ -194,8 +201,9 @@ const WORDS = {
 };
 
 /**
- * Functions of the shell. `list DIRECTORY` prints its lines, unsorted. `frame` takes them sorted, and prints what `digest` wants as ./frames:
- * `digest` sets $digest and $size, in a directory where f/ is empty and t leads to the tree.
+ * Functions of the shell. `list DIRECTORY` prints its lines, unsorted. `frame` takes them sorted, prints what `digest` wants as ./frames, and
+ * writes KIND PATH of what no output may hold to ./odd, where there is any. `digest DIRECTORY` sets $digest and $size, in a directory where f/
+ * is empty.
  */
 export function narFunctions(system: System): string {
   const freebsd = operatingSystemOf(system) === "freebsd";
@@ -204,9 +212,11 @@ export function narFunctions(system: System): string {
 ${FRAME}
 digest() {
   # The frames name these.
-${words.map((line) => `  # shellcheck disable=SC2034\n${line}`).join("")}  # shellcheck disable=SC1091
+${words.map((line) => `  # shellcheck disable=SC2034\n${line}`).join("")}  # shellcheck disable=SC2034
+  here=$PWD
+  # shellcheck disable=SC1091
   . ./frames 3>names
-  digest=$(xargs -0 cat <names | ${freebsd ? "sha256 -q" : "sha256sum"})
+  digest=$(cd "$1" && xargs -0 cat <"$here/names" | ${freebsd ? "sha256 -q" : "sha256sum"})
   digest=\${digest%% *}
 }
 `;

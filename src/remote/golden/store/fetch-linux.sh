@@ -62,7 +62,7 @@ work=$root/incoming/fetch-1
 own_identity
 trap 'cd / && rm -rf "$work"' EXIT
 trap 'exit 3' HUP INT TERM
-mkdir "$work"
+mkdir "$work" "$work/f"
 echo "$owner" >"$work/owner"
 
 list() {
@@ -123,7 +123,7 @@ frame() {
     }
     function flush(behind) {
       frames++
-      printf "printf \"%s\" >f/%d; printf \"f/%d\\000%s\" >&3\n", held, frames, frames, behind
+      printf "printf \"%s\" >f/%d; printf \"%%s/f/%d\\000%s\" \"$here\" >&3\n", held, frames, frames, behind
       held = ""
     }
     function shown(path,  part, count, at, out) {
@@ -141,6 +141,10 @@ frame() {
     BEGIN {
       for (at = 1; at < 8; at++) zeros[at] = zeros[at - 1] "\\000"
       say("$M", 24)
+    }
+    $2 !~ /^[dfl]$/ {
+      if (odd++ < 20) print $2, $1 >"odd"
+      next
     }
     {
       depth = $1 == "." ? 0 : split($1, part, "/")
@@ -162,7 +166,7 @@ frame() {
         else say("$R", 64)
         say(number($4), 8)
         if ($4 > 0) {
-          flush("t" shown($1) "\\000")
+          flush("." shown($1) "\\000")
           total += $4
         }
         say(zeros[(8 - $4 % 8) % 8] "$C$C", (8 - $4 % 8) % 8 + 32)
@@ -194,9 +198,11 @@ digest() {
   X='\001\000\000\000\000\000\000\000(\000\000\000\000\000\000\000\004\000\000\000\000\000\000\000type\000\000\000\000\007\000\000\000\000\000\000\000regular\000\012\000\000\000\000\000\000\000executable\000\000\000\000\000\000\000\000\000\000\000\000\000\000\010\000\000\000\000\000\000\000contents'
   # shellcheck disable=SC2034
   C='\001\000\000\000\000\000\000\000)\000\000\000\000\000\000\000'
+  # shellcheck disable=SC2034
+  here=$PWD
   # shellcheck disable=SC1091
   . ./frames 3>names
-  digest=$(xargs -0 cat <names | sha256sum)
+  digest=$(cd "$1" && xargs -0 cat <"$here/names" | sha256sum)
   digest=${digest%% *}
 }
 
@@ -204,11 +210,8 @@ if [ -L "$from" ] || [ ! -d "$from" ]; then
   event absent
   exit 3
 fi
-mkdir "$work/f"
 cd "$work"
-ln -s "$from" t
-list "$from" | sort >lines
-awk '$2 !~ /^[dfl]$/ { print $2, $1 }' lines | head -n 20 >odd
+list "$from" | sort | frame >frames
 if [ -s odd ]; then
   while read -r kind path; do event bad "$kind" "$path"; done <odd
   exit 3
@@ -234,8 +237,7 @@ exec 4<&0
 leash=$!
 exec 4<&-
 {
-  frame <lines >frames
-  digest
+  digest "$from"
   echo "$digest $size" >sum
 } </dev/null >/dev/null &
 digesting=$!
