@@ -54,7 +54,7 @@ export const baseCases: readonly Case[] = [
   ),
   probe(
     "mtree: a file that is gone is said",
-    `${NAMES}\n${MTREE}; rm 'd/a b'; mtree -p d -f spec | grep -c '^missing: ./a b'`,
+    `${NAMES}\n${MTREE}; rm 'd/a b'; mtree -p d -f spec | grep -cE '^(missing: ./a b|[.]/a b missing)'`,
     "1",
     {
       tools: ["mtree"],
@@ -92,8 +92,8 @@ export const baseCases: readonly Case[] = [
     },
   ),
   probe(
-    "mtree: a name that is a pattern, written with backslashes, is itself alone",
-    `mkdir d; : >'d/*'; : >'d/[a-z]'; : >'d/?'; : >d/b; printf '#mtree\\n. type=dir\\n./\\\\134\\\\052 type=file size=0\\n./\\\\134\\\\077 type=file size=0\\n./\\\\134\\\\133a-z] type=file size=0\\n./b type=file size=0\\n' >spec; mtree -p d -f spec; echo $?; printf x >'d/*'; mtree -p d -f spec >said; echo $?`,
+    "mtree: a name that is a pattern, written as the pattern that it alone matches, is itself alone",
+    `mkdir d; : >'d/*'; : >'d/[a-z]'; : >'d/?'; : >d/b; printf '#mtree\\n. type=dir\\n[*] type=file size=0\\n[?] type=file size=0\\n[[]a-z] type=file size=0\\nb type=file size=0\\n' >spec; mtree -p d -f spec; echo $?; printf x >'d/*'; mtree -p d -f spec >said; echo $?`,
     "0\n2",
     {
       tools: ["mtree"],
