@@ -2,10 +2,15 @@
 import type { Case } from "./case.ts";
 import { baseCases } from "./cases/base.ts";
 import { checkCases } from "./cases/check.ts";
+import { isolationCases } from "./cases/isolation.ts";
+import { limitCases } from "./cases/limits.ts";
+import { packageCases } from "./cases/packages.ts";
 import { jailCases } from "./cases/jails.ts";
+import { programCases } from "./cases/program.ts";
 import { shellCases } from "./cases/shell.ts";
 import { storeCases } from "./cases/store.ts";
 import { transportCases } from "./cases/transport.ts";
+import { troubleCases } from "./cases/trouble.ts";
 
 export const allCases: readonly Case[] = [
   ...shellCases,
@@ -14,4 +19,9 @@ export const allCases: readonly Case[] = [
   ...transportCases,
   ...checkCases,
   ...storeCases,
+  ...isolationCases,
+  ...limitCases,
+  ...troubleCases,
+  ...programCases,
+  ...packageCases,
 ];

@@ -19,7 +19,7 @@ echo '== jails'; jls -h jid name path host.hostname | tail -n +2
 echo '== processes'; ps -axww -o uid= -o pid= -o command=
 echo '== files'
 find -x /tmp /var/tmp /root /etc /var/run /frx -exec stat -f '%m %HT %Lp %u:%g %z %N' {} + 2>/dev/null
-echo '== modules'; kldstat -q 2>/dev/null; kldstat | awk 'NR > 1 { print $NF }'
+echo '== modules'; kldstat | awk 'NR > 1 { print $NF }'
 echo '== users'; cksum /etc/passwd /etc/master.passwd /etc/group
 echo '== memory disks'; mdconfig -l 2>/dev/null
 echo '== limits'; [ "$(sysctl -n kern.racct.enable 2>/dev/null)" != 1 ] || rctl
@@ -102,10 +102,10 @@ interface Marks {
   readonly ours: RegExp;
 }
 
-/** Whatever of it a build user owns, or our names are in. */
+/** What our names are in, and processes of build users. */
 function isOurs(part: string, line: string, ours: RegExp): boolean {
   if (ours.test(line)) return true;
-  const uid = part === "processes" ? /^\s*(\d+)/.exec(line)?.[1] : part === "files" ? / (\d+):\d+ /.exec(line)?.[1] : undefined;
+  const uid = part === "processes" ? /^\s*(\d+)/.exec(line)?.[1] : undefined;
   return uid !== undefined && Number(uid) >= 35_001 && Number(uid) < 40_000;
 }
 

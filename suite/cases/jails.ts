@@ -293,6 +293,23 @@ jail -q -f "$W/jail.conf" -c "$J"; echo $?; [ "$(jls -j "$J" path)" = "$D/root" 
     "nullfs: a file upon a file",
     `echo 1 >a; : >b; mount -t nullfs "$W/a" "$W/b" 2>&1; cat b; umount "$W/b" 2>/dev/null; :`,
   ),
+  mounted(
+    "mount_nullfs -o ro, mount -t devfs -o ruleset=4, umount of several: as our scripts say them",
+    `mkdir -p a b c dev; mount_nullfs -o ro "$W/a" "$W/b"; mount_nullfs "$W/a" "$W/c"; mount -t devfs -o ruleset=4 devfs "$W/dev"; [ -c dev/null ] && echo null; mount -p | awk -v w="$W/" 'index($2, w) == 1 { print substr($2, length(w) + 1), $3, $4 }'; umount "$W/dev" "$W/c" "$W/b"; echo $?; mount -p | grep -c "$W"`,
+    /^null\nb nullfs ro\nc nullfs rw\ndev devfs rw(,\S+)?\n0\n0$/,
+    { status: 1 },
+  ),
+  mounted(
+    "jail: made first, mounted into afterwards, and what is in it sees that",
+    `mkdir -p root/in s; echo x >s/f; J="$J-late"; jail -q -c name="$J" path="$W/root" persist ip4=disable ip6=disable enforce_statfs=2; mount_nullfs -o ro "$W/s" "$W/root/in"; cat root/in/f; jls -j "$J" path | grep -c "$W/root"; jail -q -R "$J"; umount "$W/root/in"; echo $?`,
+    "x\n1\n0",
+  ),
+  probe(
+    "ps: two processes by their numbers, state and time each, as our scripts ask",
+    `TZ=UTC ps -o pid= -o state= -o lstart= -p "1,$$" | awk '{ print NF, $3, $4 }' | sed -E 's/[A-Z][a-z][a-z] [A-Z][a-z][a-z]/day/'`,
+    "7 day\n7 day",
+    { only: "freebsd" },
+  ),
   jail(
     "rm -rfx: does not go where something is mounted",
     `mkdir -p d/in keep; : >keep/f; mount -t nullfs "$W/keep" "$W/d/in"; rm -rfx d 2>/dev/null; ls keep; umount "$W/d/in"; rm -rfx d; ls d 2>/dev/null | wc -l | tr -d ' '`,
