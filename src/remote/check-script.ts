@@ -14,6 +14,7 @@
  *     nullfs | zfs | vmm STATE loaded, loadable, absent
  *     zpool NAME               each pool
  *     racct VALUE              kern.racct.enable, "absent"
+ *     securelevel N            kern.securelevel
  *     virtual yes | no         what the processor can
  *     kvm yes | no             Linux
  *     place STATE PATH         the way to its directory (place-script.ts)
@@ -107,6 +108,8 @@ look_at_freebsd() {
   fi
   first_of sysctl -n kern.racct.enable
   event racct "\${said:-absent}"
+  first_of sysctl -n kern.securelevel
+  event securelevel "\${said:--1}"
   if grep -Eq '^ *(VT-x: |SVM: )' /var/run/dmesg.boot 2>/dev/null; then event virtual yes; else event virtual no; fi
 }
 

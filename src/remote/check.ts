@@ -213,8 +213,16 @@ function jail({ fields, is, rest }: Found): HostFinding {
   return worse("missing", "jail", words.join(" "), "try it there: jail -c name=try path=/ persist && jexec try id; jail -R try");
 }
 
-function nullfs({ is }: Found): HostFinding {
+function nullfs({ is, rest }: Found): HostFinding {
   if (is("nullfs", "loaded")) return ok("nullfs", "in the kernel");
+  const secure = Number(rest("securelevel") ?? -1);
+  if (is("nullfs", "loadable") && secure > 0)
+    return worse(
+      "missing",
+      "nullfs",
+      `not loaded, and at security level ${secure} nothing is loaded any more`,
+      "echo 'nullfs_load=\"YES\"' >>/boot/loader.conf && shutdown -r now",
+    );
   if (is("nullfs", "loadable")) return ok("nullfs", "loaded at the first mount");
   return worse(
     "missing",

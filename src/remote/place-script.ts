@@ -157,10 +157,14 @@ below() {
   case \${point##* } in nullfs | devfs | tmpfs | fdescfs | procfs | unionfs | ufs | zfs) point=\${point% *} ;; esac
 }
 
-remove='rm -rf'
+remove() {
+  rm -rf "$1"
+}
 if [ "$(uname -s)" = FreeBSD ]; then
-  # Not into what is mounted, if it was not seen.
-  remove='rm -rfx'
+  # Not into what is mounted, if it was not seen. A builder may have marked files as not to be removed (chflags(1)).
+  remove() {
+    rm -rfx "$1" 2>/dev/null || { chflags -Rx 0 "$1" && rm -rfx "$1"; }
+  }
   mounts=$(mount -p)
 else
   mounts=$(tr ' ' "$tab" </proc/self/mounts)
@@ -191,8 +195,7 @@ for name in ${ROOT_DIRECTORIES.join(" ")} lock; do
   [ -e "$root/$name" ] || continue
   # A directory without the right to write into it cannot be emptied by who is not root.
   [ "$me" = 0 ] || chmod -R u+w "$root/$name"
-  # shellcheck disable=SC2086 # A word and its option.
-  $remove "\${root:?}/$name"
+  remove "\${root:?}/$name"
 done
 rmdir "$root" 2>/dev/null || :
 `;

@@ -80,6 +80,8 @@ look_at_freebsd() {
   fi
   first_of sysctl -n kern.racct.enable
   event racct "${said:-absent}"
+  first_of sysctl -n kern.securelevel
+  event securelevel "${said:--1}"
   if grep -Eq '^ *(VT-x: |SVM: )' /var/run/dmesg.boot 2>/dev/null; then event virtual yes; else event virtual no; fi
 }
 

@@ -175,6 +175,11 @@ fault() {
   exit 3
 }
 
+all_devices() {
+  echo 'ruleset 4 of devfs(8) is not loaded: a builder would see every device. service devfs restart loads it' >&2
+  exit 3
+}
+
 lacking() {
   echo 'the build root has no /usr/sbin/chroot, by which a builder stops being root' >&2
   exit 3
@@ -323,6 +328,7 @@ set_up() {
   if [ -d "$root"/lib ]; then mount_nullfs -o ro /lib "$root"/lib; elif [ -f /lib ]; then place /lib "$root"/lib; fi
   if [ -d "$root"/usr ]; then mount_nullfs -o ro /usr "$root"/usr; elif [ -f /usr ]; then place /usr "$root"/usr; fi
   mount -t devfs -o ruleset=4 devfs "$root/dev"
+  [ ! -c "$root/dev/mem" ] || all_devices
   mount_nullfs -o ro /frx/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-zlib-1.3 "$root"/frx/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-zlib-1.3
   place /frx/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-hello.tar.gz "$root"/frx/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-hello.tar.gz
   mount_nullfs /r/frx/var/garth/tmp/1/out "$root"/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0

@@ -206,6 +206,11 @@ fault() {
   exit 3
 }
 
+all_devices() {
+  echo 'ruleset 4 of devfs(8) is not loaded: a builder would see every device. service devfs restart loads it' >&2
+  exit 3
+}
+
 lacking() {
   echo 'the build root has no /usr/sbin/chroot, by which a builder stops being root' >&2
   exit 3
@@ -357,6 +362,7 @@ set_up() {
   if [ -d "$root"/libexec ]; then mount_nullfs -o ro /libexec "$root"/libexec; elif [ -f /libexec ]; then place /libexec "$root"/libexec; fi
   if [ -d "$root"'/opt/it'\''s "$HOME" `id` \ #1' ]; then mount_nullfs -o ro '/opt/it'\''s "$HOME" `id` \ #1' "$root"'/opt/it'\''s "$HOME" `id` \ #1'; elif [ -f '/opt/it'\''s "$HOME" `id` \ #1' ]; then place '/opt/it'\''s "$HOME" `id` \ #1' "$root"'/opt/it'\''s "$HOME" `id` \ #1'; fi
   mount -t devfs -o ruleset=4 devfs "$root/dev"
+  [ ! -c "$root/dev/mem" ] || all_devices
   mount_nullfs -o ro '/s/it'\''s "$HOME" `id` \ #1/in' "$root"/frx/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-in
   mount_nullfs '/t/it'\''s "$HOME" `id` \ #1/out' "$root"/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0
   mount_nullfs '/t/it'\''s "$HOME" `id` \ #1/1/build' "$root"/build

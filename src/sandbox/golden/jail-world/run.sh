@@ -175,6 +175,11 @@ fault() {
   exit 3
 }
 
+all_devices() {
+  echo 'ruleset 4 of devfs(8) is not loaded: a builder would see every device. service devfs restart loads it' >&2
+  exit 3
+}
+
 lacking() {
   echo 'the build root has no /usr/sbin/chroot, by which a builder stops being root' >&2
   exit 3
@@ -314,6 +319,7 @@ set_up() {
   mount_nullfs -o ro '/tank/my store/c/bin' "$root"/bin
   mount_nullfs -o ro '/tank/my store/c/usr' "$root"/usr
   mount -t devfs -o ruleset=4 devfs "$root/dev"
+  [ ! -c "$root/dev/mem" ] || all_devices
   mount_nullfs '/tank/my store/out#1' "$root"/frx/store/0000000000000000000000000000000000000000000000000000000000000000-hello-1.0
   mount_nullfs '/tank/my store/tmp/1/build' "$root"/build
   mount_nullfs '/tank/my store/tmp/1/tmp' "$root"/tmp
