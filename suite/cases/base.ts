@@ -291,6 +291,32 @@ export const baseCases: readonly Case[] = [
   ),
   finding("rctl: its word about racct", `sysctl -n kern.racct.enable 2>&1; rctl 2>&1 | head -3; :`, FREEBSD),
 
+  // As our scripts say them
+  probe(
+    "timeout --foreground -k: as our scripts say it",
+    `timeout --foreground -k 5 60 sh -c 'exit 9'; echo $?; timeout --foreground -k 1 1 sleep 30; echo $?`,
+    "9\n124",
+    FREEBSD,
+  ),
+  probe(
+    "chflags, rm: what a builder marked as not to be removed goes",
+    `mkdir -p d/e; : >d/e/f; chflags uunlnk d/e/f d/e; rm -rfx d 2>/dev/null; echo $?; chflags -Rx 0 d && rm -rfx d; echo $?; ls`,
+    "1\n0",
+    KERNEL,
+  ),
+  probe(
+    "find: -prune and -mmin",
+    `mkdir old new; touch -t 200001010000 old; for d in old new; do find "$W/$d" -prune -mmin +60; done | sed 's|.*/||'`,
+    "old",
+  ),
+  probe("printf %b: octal of three digits", `printf '%b' '\\0040\\0101x' | od -An -tx1 | tr -d ' \\n'`, "204178"),
+  probe(
+    "jls jid path: nothing when there is no jail of ours",
+    `jls jid path | grep -c "$W"; jls jid path >/dev/null; echo $?`,
+    "0\n0",
+    FREEBSD,
+  ),
+
   // What the host says of itself
   probe(
     "uname, freebsd-version: names of releases",

@@ -300,6 +300,11 @@ jail -q -f "$W/jail.conf" -c "$J"; echo $?; [ "$(jls -j "$J" path)" = "$D/root" 
     { status: 1 },
   ),
   mounted(
+    "umount -n: of several, and not where somebody is",
+    `mkdir -p a b c; mount_nullfs "$W/a" "$W/b"; mount_nullfs -o ro "$W/a" "$W/c"; umount -n "$W/c" "$W/b"; echo $?; mount -p | grep -c "$W"; mount_nullfs "$W/a" "$W/b"; (cd b && exec sleep 60) >/dev/null 2>&1 & sleep 1; umount -n "$W/b" 2>/dev/null; [ $? -ne 0 ] && echo busy; kill $!; wait $!; umount "$W/b"; echo $?`,
+    "0\n0\nbusy\n0",
+  ),
+  mounted(
     "jail: made first, mounted into afterwards, and what is in it sees that",
     `mkdir -p root/in s; echo x >s/f; J="$J-late"; jail -q -c name="$J" path="$W/root" persist ip4=disable ip6=disable enforce_statfs=2; mount_nullfs -o ro "$W/s" "$W/root/in"; cat root/in/f; jls -j "$J" path | grep -c "$W/root"; jail -q -R "$J"; umount "$W/root/in"; echo $?`,
     "x\n1\n0",
