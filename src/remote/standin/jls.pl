@@ -20,12 +20,12 @@ if (!@ARGV) {
 }
 my @parameters = map { split /,/ } @ARGV;
 for my $parameter (@parameters) {
-    errx(1, "unknown parameter: $parameter") if $parameter !~ /^(jid|name|path|host\.hostname|dying|persist|enforce_statfs|ip4|ip6|devfs_ruleset|children\.max|securelevel|parent|osrelease)$/;
+    errx(1, "unknown parameter: $parameter") if $parameter !~ /^(jid|name|path|host\.hostname|dying|persist|enforce_statfs|ip4|ip6|devfs_ruleset|children\.max|securelevel|parent|osrelease|vnet|allow\.[a-z_.]+)$/;
 }
 print join(' ', @parameters), "\n" if $given{h};
 for my $jail (@shown) {
     $_ = shown($_) for values %$jail;
-    my %all = (dying => 'false', parent => 0, osrelease => '15.1-RELEASE', securelevel => -1, 'children.max' => 0, persist => 'false', %$jail);
+    my %all = ((map { $_ => 'false' } grep { /^allow\.|^vnet$/ } @parameters), dying => 'false', parent => 0, osrelease => '15.1-RELEASE', securelevel => -1, 'children.max' => 0, persist => 'false', %$jail);
     print join(' ', map { ($given{n} ? "$_=" : '') . ($given{q} ? quoted($all{$_} // '') : $all{$_} // '') } @parameters), "\n";
 }
 sub quoted {
