@@ -209,30 +209,65 @@ function* contents(files: Files, place: string, entry: Entry, chunks: Chunks): G
 
 const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
+/** An item's part of the mtree(5), line by line. */
+class Spec {
+  readonly #lines: string[] = [];
+  #open = 0;
+
+  add(entry: Entry, sha256: string | undefined): void {
+    this.#leaveTo(entry.depth);
+    this.#lines.push(specLine(entry, sha256));
+    if (entry.type === "directory") this.#open += 1;
+  }
+
+  #leaveTo(depth: number): void {
+    for (; this.#open > depth; this.#open -= 1) this.#lines.push("..\n");
+  }
+
+  end(): Buffer {
+    this.#leaveTo(0);
+    return asBytes(`${this.#lines.join("")}${SPEC_END}\n`);
+  }
+}
+
+const entriesOfItem = (files: Files, { path, physical, entries }: SentItem): Iterable<Entry> =>
+  entries ?? entriesOf(files, physical, baseName(path));
+
+/** The size that `archiveOf` will have. */
+export function archiveBytes(files: Files, items: readonly SentItem[]): number {
+  let size = tarEnd().byteLength;
+  const withContent = (header: Uint8Array, count: number): number => header.byteLength + count + paddingOf(count);
+  for (const item of items) {
+    const name = baseName(item.path);
+    const spec = new Spec();
+    for (const entry of entriesOfItem(files, item)) {
+      size += withContent(member(`t/${entry.path}`, entry), entry.sizeBytes);
+      spec.add(entry, EMPTY_SHA256);
+    }
+    const count = spec.end().byteLength;
+    size += withContent(member(`s/${name}`, plainFile(count)), count);
+    size += withContent(member(`w/${name}`, plainFile(0)), 0);
+  }
+  return size;
+}
+
 function* itemArchive(files: Files, item: SentItem, chunks: Chunks): Generator<Uint8Array> {
   const { path, physical } = item;
   const name = baseName(path);
   const above = Buffer.from(physical).toString("latin1");
-  const spec: string[] = [];
-  let open = 0;
-  const leaveTo = (depth: number): void => {
-    for (; open > depth; open -= 1) spec.push("..\n");
-  };
-  for (const entry of item.entries ?? entriesOf(files, physical, name)) {
-    leaveTo(entry.depth);
+  const spec = new Spec();
+  for (const entry of entriesOfItem(files, item)) {
     chunks.put(member(`t/${entry.path}`, entry));
     let sha256: string | undefined;
     if (entry.type === "file") {
-      sha256 =
-        entry.sizeBytes === 0 ? EMPTY_SHA256 : yield* contents(files, `${above}${entry.path.slice(name.length)}`, entry, chunks);
+      const place = `${above}${entry.path.slice(name.length)}`;
+      sha256 = entry.sizeBytes === 0 ? EMPTY_SHA256 : yield* contents(files, place, entry, chunks);
       chunks.zeros(paddingOf(entry.sizeBytes));
     }
-    spec.push(specLine(entry, sha256));
-    if (entry.type === "directory") open += 1;
+    spec.add(entry, sha256);
     yield* chunks.take();
   }
-  leaveTo(0);
-  const text = asBytes(`${spec.join("")}${SPEC_END}\n`);
+  const text = spec.end();
   chunks.put(member(`s/${name}`, plainFile(text.byteLength)));
   chunks.put(text);
   chunks.zeros(paddingOf(text.byteLength));
@@ -243,9 +278,9 @@ function* itemArchive(files: Files, item: SentItem, chunks: Chunks): Generator<U
 export interface Pace {
   /** Nothing is read before it settles. */
   readonly mayBegin: Promise<unknown>;
-  /** All but the last bytes were taken. */
+  /** All bytes were taken. */
   readonly onWritten: () => void;
-  /** Until it settles whoever unpacks the archive waits for its last bytes, and finishes nothing of what was begun with it. */
+  /** The end of the input waits for it. */
   readonly mayEnd: Promise<unknown>;
   readonly onBytes: (count: number) => void;
 }
@@ -260,6 +295,7 @@ export async function* archiveOf(files: Files, items: readonly SentItem[], pace:
       yield chunk;
     }
   }
+  chunks.put(tarEnd());
   chunks.flush();
   for (const chunk of chunks.take()) {
     pace.onBytes(chunk.byteLength);
@@ -267,5 +303,4 @@ export async function* archiveOf(files: Files, items: readonly SentItem[], pace:
   }
   pace.onWritten();
   await pace.mayEnd;
-  yield tarEnd();
 }

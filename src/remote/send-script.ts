@@ -2,7 +2,7 @@
  * Scripts that put store items into a host's store. Pure.
  *
  *     ask      which of these are there? touches `used/NAME` of each first, so that a collection that runs meanwhile leaves it
- *     send     ready ──► unpacked in incoming/ID ──► whole ──► as mtree(8) was told ──► on disk ──► references there ──► store/NAME
+ *     send     ready ──► unpacked in incoming/ID ──► as mtree(8) was told ──► on disk ──► end of input ──► references there ──► store/NAME
  *
  * Events: ask says `missing NAME`. send says
  *
@@ -107,11 +107,13 @@ export interface Sending {
   readonly id: string;
   /** Each behind what it refers to. */
   readonly items: readonly { readonly path: StorePath; readonly references: readonly StorePath[] }[];
+  /** Of the archive. */
+  readonly archiveBytes: number;
   /** On disk, of these and of what will be sent after them. */
   readonly neededBytes: number;
 }
 
-export function sendScript({ root, system, id, items, neededBytes }: Sending): string {
+export function sendScript({ root, system, id, items, archiveBytes, neededBytes }: Sending): string {
   // sync(2) of FreeBSD begins to write and does not wait; the names of items are written after what was begun before them.
   const sync = operatingSystemOf(system) === "freebsd" ? "sync" : 'sync -f "$work"';
   // Without -P libarchive looks at every directory above every file, and GNU's puts symlinks there in the end; nothing here leads through one.
@@ -196,7 +198,7 @@ tell() {
 say ready
 cd "$work"
 # What tar says may end without a line's end.
-said=$({ ${unpack} 2>&1 || echo "tar ended with status $?"; } | tail -n 10)
+said=$({ head -c ${archiveBytes} | ${unpack} 2>&1 || echo "tar ended with status $?"; } | tail -n 10)
 unpacked=true
 if [ -n "$said" ]; then
   unpacked=false
@@ -217,6 +219,8 @@ if [ -n "$words" ]; then
   if $unpacked && said=$({ echo '. type=dir' && cat $words; } | mtree -p t 2>&1) && [ -z "$said" ]; then :; else items check; fi
   ${sync}
 fi
+# What these refer to may still be on its way; the end of the input says that it came, or that it never will.
+read -r _ || :
 words=
 items place
 # shellcheck disable=SC2086 # Names, each a word.

@@ -4,7 +4,7 @@ import { scriptFailed } from "./errors.ts";
 import type { Host } from "../host/index.ts";
 import type { Store } from "../store/index.ts";
 import { readAhead } from "./read-ahead.ts";
-import { archiveOf, listItem, type Pace, type SentItem, weigh, type Weight } from "./send-archive.ts";
+import { archiveBytes, archiveOf, listItem, type Pace, type SentItem, weigh, type Weight } from "./send-archive.ts";
 import { askScript, sendScript } from "./send-script.ts";
 import type { Connection, HostRecord, ScriptEnd, SendReport } from "./types.ts";
 
@@ -128,7 +128,7 @@ async function sendBatches(
     let mayBegin: Promise<unknown> = Promise.resolve();
     for (const batch of batches) {
       const written = Promise.withResolvers<void>();
-      // What a name in the store refers to is there before it: the archive's last bytes wait for the batch before.
+      // What a name in the store refers to is there before it: the end of the input waits for the batch before.
       const mayEnd = running.at(-1) ?? Promise.resolve();
       const one = sendBatch(sender, batch, stop.signal, { mayBegin, mayEnd, onBytes, onWritten: written.resolve });
       mayBegin = written.promise;
@@ -153,7 +153,8 @@ async function sendBatch(sender: Sender, { items, neededBytes }: Batch, signal: 
   const { host, connection, record } = sender;
   const id = `send-${crypto.randomUUID()}`;
   const { root, facts } = record;
-  const body = sendScript({ root, system: facts.system, id, items, neededBytes });
+  const size = archiveBytes(host.files, items);
+  const body = sendScript({ root, system: facts.system, id, items, archiveBytes: size, neededBytes });
   const input = readAhead(archiveOf(host.files, items, pace), READ_AHEAD_CHUNKS);
   const end = await connection.start({ doing: doing(items), body }, { input, signal }).ended;
   const names = (event: string): ReadonlySet<string> =>

@@ -20,7 +20,7 @@ const root = "/frx/var/garth/remote";
 
 const scripts: readonly (readonly [name: string, text: (system: System) => string])[] = [
   ["ask", (system) => askScript(root, system, [libc, hello])],
-  ["send", (system) => sendScript({ root, system, id: "send-1", items, neededBytes: 5000 })],
+  ["send", (system) => sendScript({ root, system, id: "send-1", items, archiveBytes: 4096, neededBytes: 5000 })],
   ["fetch", (system) => fetchScript({ root, system, id: "fetch-1", from: `${root}/tmp/1/out` })],
   ["collect", (system) => collectScript({ root, system, id: "collect-1", olderThanMs: 90_000 })],
   ["collect-inner", (system) => collectInner(system, 0)],

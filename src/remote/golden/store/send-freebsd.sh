@@ -169,7 +169,7 @@ tell() {
 say ready
 cd "$work"
 # What tar says may end without a line's end.
-said=$({ tar -xpPf - 2>&1 || echo "tar ended with status $?"; } | tail -n 10)
+said=$({ head -c 4096 | tar -xpPf - 2>&1 || echo "tar ended with status $?"; } | tail -n 10)
 unpacked=true
 if [ -n "$said" ]; then
   unpacked=false
@@ -190,6 +190,8 @@ if [ -n "$words" ]; then
   if $unpacked && said=$({ echo '. type=dir' && cat $words; } | mtree -p t 2>&1) && [ -z "$said" ]; then :; else items check; fi
   sync
 fi
+# What these refer to may still be on its way; the end of the input says that it came, or that it never will.
+read -r _ || :
 words=
 items place
 # shellcheck disable=SC2086 # Names, each a word.
