@@ -7,6 +7,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { machine } from "./machine.ts";
 import type { BenchRow } from "./row.ts";
+import { markdown } from "./table.ts";
 
 const PARTS: Readonly<Record<string, () => Promise<readonly BenchRow[]>>> = {
   store: async () => (await import("./store.ts")).storeRows(),
@@ -16,21 +17,6 @@ const PARTS: Readonly<Record<string, () => Promise<readonly BenchRow[]>>> = {
   boot: async () => (await import("./boot.ts")).bootRows(),
   pool: async () => (await import("./pool.ts")).poolRows(),
 };
-
-function markdown(rows: readonly BenchRow[]): string {
-  const head = ["work", "against", "Garth", "theirs", "ratio", "reach", ""];
-  const cells = rows.map((row) => [
-    row.work,
-    row.against,
-    row.ours,
-    row.theirs,
-    row.ratio === undefined ? "-" : row.ratio.toFixed(2),
-    row.reach,
-    row.reach === "-" ? "" : row.met ? "reached" : "MISSED",
-  ]);
-  const line = (words: readonly string[]) => `| ${words.join(" | ")} |`;
-  return [line(head), line(head.map(() => "---")), ...cells.map(line)].join("\n");
-}
 
 const asked = process.argv.slice(2);
 const unknown = asked.find((name) => !(name in PARTS));

@@ -9,7 +9,7 @@ import type { Suite, Trial } from "../case.ts";
 import type { Wired } from "../ours.ts";
 
 /** As recipe's host view, and the places of a Linux host's programs. */
-const VIEW: Readonly<Record<Suite["host"]["system"], readonly string[]>> = {
+export const VIEW: Readonly<Record<Suite["host"]["system"], readonly string[]>> = {
   freebsd: [
     "/bin",
     "/lib",
@@ -25,9 +25,9 @@ const VIEW: Readonly<Record<Suite["host"]["system"], readonly string[]>> = {
   linux: ["/bin", "/etc/alternatives", "/lib", "/lib64", "/usr"],
 };
 
-export function systemOf(suite: Suite): System {
-  const system = SYSTEMS.find((one) => one === suite.host.name);
-  if (system === undefined) throw new Error(`${suite.host.name} is no system of ours`);
+export function systemOf({ name }: Suite["host"]): System {
+  const system = SYSTEMS.find((one) => one === name);
+  if (system === undefined) throw new Error(`${name} is no system of ours`);
   return system;
 }
 
@@ -59,7 +59,7 @@ export function builder(suite: Suite, wired: Wired, script: string, options: Ins
   const request: SandboxRequest = {
     hash,
     name,
-    system: systemOf(suite),
+    system: systemOf(suite.host),
     root: { kind: "host", paths: VIEW[suite.host.system] },
     inputs: options.inputs ?? [],
     outputs: { out: { path: outputPath("0", `${name}-${hash.slice(0, 8)}`), physical: out } },
