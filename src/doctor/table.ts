@@ -124,6 +124,7 @@ export const TOOLS: readonly Tool[] = [
   },
   { proof: "grub-fstest", why: "reads UFS2 as a boot loader does", need: "tests", debian: "grub-common", freebsd: "grub2" },
   { proof: "fls", why: "reads UFS2 as an examiner does", need: "tests", debian: "sleuthkit", freebsd: "sleuthkit" },
+  { proof: "mawk", why: "stands in for FreeBSD's awk", need: "tests", debian: "mawk", freebsd: undefined },
   { proof: "bmake", why: "reads the port's Makefile", need: "tests", debian: "bmake", freebsd: "base" },
   { proof: "systemd-analyze", why: "reads the daemon's unit", need: "tests", debian: "systemd", freebsd: undefined },
   {
