@@ -14,6 +14,8 @@ export interface HostSelf {
   readonly system: HostSystem;
   /** `uname -srm`. */
   readonly uname: string;
+  /** Of its userland: `15.1-RELEASE-p2`; of a Linux, the kernel's. */
+  readonly release: string;
   /** `x86_64-freebsd`. */
   readonly name: string;
   /** Programs of interest that are there, with their paths. */

@@ -45,6 +45,7 @@ const ASK = `LC_ALL=C PATH=/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/lo
 export LC_ALL PATH
 echo "uname $(uname -srm)"
 echo "system $(uname -s) $(uname -m)"
+echo "release $(freebsd-version -u 2>/dev/null || uname -r)"
 echo "uid $(id -u)"
 echo "racct $(sysctl -n kern.racct.enable 2>/dev/null || echo 0)"
 [ ! -d /.standin ] || echo "standin a stand-in for FreeBSD"
@@ -76,6 +77,7 @@ export async function askHost(hand: Hand): Promise<{ readonly said: Said; readon
   const self: HostSelf = {
     system,
     uname: value("uname"),
+    release: value("release"),
     name: `${PROCESSORS[machine] ?? machine}-${system}`,
     tools,
     uid: Number(value("uid")),

@@ -53,7 +53,7 @@ const OF_THE_SYSTEM: readonly RegExp[] = [
 const TOUCHED = new Set(["/tmp", "/var/tmp", "/var/run", "/root"]);
 /** What runs for a while on a host that nobody touches: our own sessions, and what cron starts. */
 const RUNS_BY_ITSELF =
-  /^(\[|\/?(usr\/)?(s?bin|libexec)\/(cron|atrun|newsyslog|save-entropy|adjkerntz)\b|cron:|sshd|\/usr\/(sbin\/sshd|libexec\/sshd)|\/bin\/sh (-c )?\/usr\/libexec\/(save-entropy|atrun)|\/bin\/sh -c s=\$|sh -c s=\$|ps -ax|\/bin\/ps |dhclient|sleep 60$)/;
+  /^(\[|\/?(usr\/)?(s?bin|libexec)\/(cron|atrun|newsyslog|save-entropy|adjkerntz)\b|cron:|sshd|\/usr\/(sbin\/sshd|libexec\/sshd)|\/bin\/sh (-c )?\/usr\/libexec\/(save-entropy|atrun)|\/bin\/sh -c s=\$|sh -c s=\$|ps -ax|\/bin\/ps |dhclient)/;
 /** Modules that the kernel loads by itself when a mount asks for them. */
 const ON_DEMAND = /^(nullfs|tmpfs|fdescfs|md|geom_md|linprocfs|mac_.*|procfs)\.ko$/;
 

@@ -2,7 +2,7 @@
 import type { Suite } from "./case.ts";
 import { runCases, totals } from "./runner.ts";
 
-const host = { system: "linux", uname: "", name: "", tools: new Map(), uid: 0, racct: false, standIn: undefined };
+const host = { system: "linux", uname: "", release: "", name: "", tools: new Map(), uid: 0, racct: false, standIn: undefined };
 const suite = { host, hand: {}, root: "/r" } as unknown as Suite;
 const outcomes = await runCases(
   [

@@ -9,6 +9,7 @@ import { allCases } from "./cases.ts";
 const host = {
   system: "linux",
   uname: "Linux 6 x86_64",
+  release: "6",
   name: "x86_64-linux",
   tools: new Map([["sh", "/bin/sh"]]),
   uid: 0,
