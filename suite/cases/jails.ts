@@ -190,7 +190,7 @@ export const jailCases: readonly Case[] = [
   jailFinding("thin jail: all of /dev", `${THIN}$AS ls /dev | tr '\\n' ' '`),
   mounted(
     "jail: a root without devfs has no /dev/null",
-    `mkdir -p root/dev root/bin root/lib root/libexec root/usr/libexec; for d in /bin /lib /libexec /usr/libexec; do mount_nullfs -o ro $d "$W/root$d"; done; jail -q -c name="$J" path="$W/root" persist ip4=disable ip6=disable; jexec "$J" /bin/sh -c '[ -e /dev/null ] || echo none; (cat </dev/null) 2>&1 | grep -q . && echo refused'; jail -q -R "$J"`,
+    `mkdir -p root/dev root/bin root/lib root/libexec root/usr/libexec; for d in /bin /lib /libexec /usr/libexec; do mount_nullfs -o ro $d "$W/root$d"; done; jail -q -c name="$J" path="$W/root" persist ip4=disable ip6=disable; jexec "$J" /bin/sh -c '[ -e /dev/null ] || echo none; cat </dev/null' >said 2>&1; sed 's|.*/dev/null.*|refused|' said; jail -q -R "$J"`,
     "none\nrefused",
   ),
   mounted(
