@@ -317,6 +317,34 @@ export const baseCases: readonly Case[] = [
     FREEBSD,
   ),
 
+  probe(
+    "tar --format=mtree: type, mode, size and target of each, as our scripts ask",
+    `mkdir -p d/e; printf 12345 >'d/a b'; chmod 0755 'd/a b'; ln -s 'x y' d/l; chmod 0755 d d/e; tar -cf - --format=mtree --options='mtree:!all,mtree:type,mtree:mode,mtree:size,mtree:link' -C d . | grep -v '^#' | sed -E 's/ +$//' | sort`,
+    /^\. (mode=0?755 type=dir|type=dir mode=0?755)\n\.\/a\\040b (.*mode=0?755.*)\n\.\/e .*type=dir.*\n\.\/l .*link=x\\040y.*$/,
+    FREEBSD,
+  ),
+  finding(
+    "head -c: whether what follows it on a pipe is left",
+    `{ printf '0123456789'; sleep 1; printf 'line\n'; } | { head -c 10 >/dev/null; cat; }; printf '0123456789line\n' | { head -c 10 >/dev/null; echo "at once: $(cat)"; }`,
+  ),
+  probe(
+    "mv -n: several into a directory, and not over what is there",
+    `mkdir a b to to/b; echo mine >to/c; echo other >c; mv -n a b c to/ 2>/dev/null; ls to; cat to/c; ls -d b 2>/dev/null`,
+    /^a\nb\nc\nmine(\nb)?$/,
+  ),
+  probe(
+    "df -kP: free space before the share",
+    `df -kP "$W" | { read -r _ && read -r free; set -- \${free%%%*}; while [ $# -gt 2 ]; do shift; done; echo "$1"; }`,
+    /^-?\d+$/,
+  ),
+  probe(
+    "kldstat -q -m: whether a module is there",
+    `kldstat -q -m nosuchmodule; echo $?; mkdir a b; mount_nullfs "$W/a" "$W/b"; kldstat -q -m nullfs; echo $?; umount "$W/b"`,
+    "1\n0",
+    FREEBSD,
+  ),
+  probe("tail -n, sync", `printf '1\n2\n3' | tail -n 2; sync; echo`, "2\n3"),
+
   // What the host says of itself
   probe(
     "uname, freebsd-version: names of releases",
