@@ -2,6 +2,7 @@
 import type { Case } from "./case.ts";
 import { baseCases } from "./cases/base.ts";
 import { checkCases } from "./cases/check.ts";
+import { diskCases } from "./cases/disk.ts";
 import { isolationCases } from "./cases/isolation.ts";
 import { limitCases } from "./cases/limits.ts";
 import { packageCases } from "./cases/packages.ts";
@@ -24,4 +25,5 @@ export const allCases: readonly Case[] = [
   ...troubleCases,
   ...programCases,
   ...packageCases,
+  ...diskCases,
 ];

@@ -125,6 +125,15 @@ export function openHand(options: HandOptions): Hand {
     "ServerAliveCountMax=8",
     "-o",
     "LogLevel=ERROR",
+    // Whatever the caller's configuration has for a person's session.
+    "-o",
+    "RequestTTY=no",
+    "-o",
+    "RemoteCommand=none",
+    "-o",
+    "ClearAllForwardings=yes",
+    "-o",
+    "PermitLocalCommand=no",
     ...(options.identityFile === undefined ? [] : ["-i", options.identityFile]),
   ];
   const shared = ["-o", "ControlMaster=auto", "-o", `ControlPath=${socket}`, "-o", "ControlPersist=120"];
