@@ -316,6 +316,7 @@ describe("cells that do not end well", () => {
     ["a loop that prints", "while True: print('x' * 1000)"],
     ["a child that is waited for", "import os\nos.system('sleep 1000')\nNone"],
     ["something awaited", "import asyncio\nawait asyncio.sleep(1000)"],
+    ["a finalizer that swallows it", "import time\nclass Last:\n  def __del__(self): time.sleep(1)\nLast()\ntime.sleep(1000)"],
   ])("interrupted: %s", async (_name, code) => {
     const abort = new AbortController();
     const response = await post("/execute", { code }, abort.signal);

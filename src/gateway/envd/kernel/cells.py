@@ -211,6 +211,7 @@ def serve():
     redirect()
     os.register_at_fork(before=before_fork, after_in_parent=after_fork, after_in_child=in_child)
     signal.signal(signal.SIGINT, on_interrupt)
+    sys.unraisablehook = on_unraisable
     builtins.input = no_input
     builtins.display = display
     sys.meta_path.insert(0, Imports())

@@ -258,14 +258,15 @@ def in_child():
 
 
 def interrupt(id):
-    """Children too. Again, while it is not taken: system(3) leaves it to the child it waits for."""
-    while current == id and interruptible and not interrupted:
-        try:
-            os.killpg(0, signal.SIGINT)
-        except OSError:
-            pass
-        # The main thread is woken by a signal of its own, out of whatever call it waits in.
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    """Children too. Again, while it is not taken: system(3) leaves it to the child it waits for, and a finalizer swallows it."""
+    while current == id and interruptible:
+        if not interrupted:
+            try:
+                os.killpg(0, signal.SIGINT)
+            except OSError:
+                pass
+            # The main thread is woken by a signal of its own, out of whatever call it waits in.
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         time.sleep(PAUSE_S)
 
 
@@ -288,3 +289,12 @@ def on_interrupt(_number, _frame):
         return
     interrupted = True
     raise KeyboardInterrupt
+
+
+def on_unraisable(unraisable):
+    """Raised where nobody can catch it, in a finalizer or while a module is imported: it has not reached the cell."""
+    global interrupted
+    if unraisable.exc_type is KeyboardInterrupt:
+        interrupted = False
+    else:
+        sys.__unraisablehook__(unraisable)
