@@ -40,8 +40,8 @@ export function openBuilder(context: BuilderContext): Builder {
     recovered = true;
   }
 
-  async function look(graph: Graph): Promise<Building> {
-    const building = await openBuilding(shop, graph, LOOK_ONLY);
+  async function look(graph: Graph, options: Pick<BuildOptions, "on"> = {}): Promise<Building> {
+    const building = await openBuilding(shop, graph, { ...LOOK_ONLY, ...options });
     await lookUpAll(building);
     return building;
   }
@@ -49,7 +49,9 @@ export function openBuilder(context: BuilderContext): Builder {
   return {
     async build(graph, options) {
       if (options.dryRun) {
-        const missing = plannedSteps(await look(graph)).filter(({ state }) => state !== "present");
+        const missing = plannedSteps(await look(graph, options.on === undefined ? {} : { on: options.on })).filter(
+          ({ state }) => state !== "present",
+        );
         if (missing.length > 0) throw wouldBuild(missing.map(({ label }) => label));
       }
       await recover();
@@ -61,7 +63,7 @@ export function openBuilder(context: BuilderContext): Builder {
         }
       }
     },
-    plan: async (graph) => plannedSteps(await look(graph)),
+    plan: async (graph, options) => plannedSteps(await look(graph, options)),
     whyRebuild: async (graph, goal) => rebuiltSteps(await look({ ...graph, goals: [goal] })),
     buildRoot: ({ step, derivation }, signal) =>
       buildRootOf({ shop, options: { ...LOOK_ONLY, ...(signal && { signal }) } }, step, derivation),

@@ -144,6 +144,14 @@ test("a dry run shows the sandbox of the site that is taken first", async () => 
   expect((await opening.builder.plan(graph)).map(({ plan }) => plan)).toEqual([{ "run.sh": "# one on far\n" }]);
 });
 
+test("a dry run on a host that is named shows that host's", async () => {
+  const opening = opened((local) => [local, fake("near"), fake("far")]);
+  const graph = instantiate(step("one"), { system: SYSTEM, directory: opening.root });
+  expect((await opening.builder.plan(graph, { on: "far" })).map(({ plan }) => plan)).toEqual([{ "run.sh": "# one on far\n" }]);
+  const [here] = await opening.builder.plan(graph, { on: "here" });
+  expect(Object.keys(here?.plan ?? {})).toEqual(["bwrap.sh"]);
+});
+
 test("cancelled while it waits for its host: nothing is left", async () => {
   const controller = new AbortController();
   const opening = opened(() => [fake("far", { fate: () => "E_HOST_LOST", answers: () => false })], {

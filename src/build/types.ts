@@ -125,7 +125,8 @@ export type BuildEvent =
 
 export interface Builder {
   build(graph: Graph, options: BuildOptions): Promise<BuildResult>;
-  plan(graph: Graph): Promise<readonly PlannedStep[]>;
+  /** `on`: as in BuildOptions. */
+  plan(graph: Graph, options?: Pick<BuildOptions, "on">): Promise<readonly PlannedStep[]>;
   /** Against the last derivation built under the same name. */
   whyRebuild(graph: Graph, goal: string): Promise<readonly { readonly step: Step; readonly reasons: readonly Reason[] }[]>;
   /** The directory of the build root a goal is for; a world that was collected is made again. @throws Problem of the world */

@@ -225,7 +225,6 @@ export const programCases: readonly Case[] = [
   },
   {
     name: "garth build --on --dry-run: shows the files, and does nothing",
-    only: "freebsd",
     needs: [BUILT],
     run: async (trial, suite) => {
       const ours = await suite.ours();

@@ -58,7 +58,7 @@ export const build: Handler = async (context, given) => {
     retryAlternatives: given.flag("retry-alternatives"),
     signal: context.signal,
   };
-  if (options.dryRun) return planned(await builder.plan(graph));
+  if (options.dryRun) return planned(await builder.plan(graph, where));
   const result = await builder.build(graph, options);
   const goals = named.map(({ ref, name, key }) => {
     const goal = result.goals.get(key);
