@@ -18,7 +18,7 @@ export const HOSTS: readonly Command[] = [
     ],
     notes: [
       "A URL is ssh://[user@]host[:port]; the host may be an alias of ~/.ssh/config, which applies, as does the agent.",
-      "Without --host-key your own known_hosts must know it. Afterwards it always has the key that it had.",
+      "Without --host-key your own known_hosts must know it; afterwards it always has the key that it had.",
       "What it lacks is said, and it is known nevertheless.",
     ],
     load: async () => (await hostModule()).add,
@@ -35,7 +35,7 @@ export const HOSTS: readonly Command[] = [
     summary: "look at hosts again: what they are, what they lack, and what to do about it",
     arguments: [{ name: "NAME", optional: true, many: true }],
     options: [],
-    notes: ["Without a NAME, all of them. Exit status 1 when builds cannot run on one. They are left as they were."],
+    notes: ["Without a NAME, all of them; they are left as they were.", "Exit status 1: builds cannot run on one of them."],
     load: async () => (await hostModule()).check,
   },
   {
