@@ -9,6 +9,7 @@ import type { ReadAt } from "./elf.ts";
 import { ROOT_INODE, viewOf } from "./ext4-format.ts";
 import { deviceOf, type Ext4Type, type Image, type Inode, readContent, readInode, readTarget } from "./ext4-read-inode.ts";
 import { damaged, type Ext4Facts, readSuper } from "./ext4-read-super.ts";
+import { inodeAt, type Named, type Tree, walkTree } from "./walk.ts";
 
 export type { Ext4Type } from "./ext4-read-inode.ts";
 export type { Ext4Facts } from "./ext4-read-super.ts";
@@ -42,14 +43,8 @@ export interface Ext4Reading {
   readonly readFile: (path: string, maximumBytes?: number) => Uint8Array | undefined;
 }
 
-interface Name {
-  readonly name: string;
-  readonly inode: number;
-}
-
 const MAXIMUM_FILE_BYTES = 2 ** 26;
 const MAXIMUM_DIRECTORY_BYTES = 2 ** 28;
-const MAXIMUM_ENTRIES = 2 ** 21;
 const ENTRY_HEAD = 8;
 
 /**
@@ -61,41 +56,22 @@ export function readExt4(readAt: ReadAt): Ext4Reading {
   const image: Image = { readAt, superblock: readSuper(readAt) };
   return {
     facts: image.superblock.facts,
-    list: () => list(image),
+    list: () => walkTree(treeOf(image), (path, inode) => entryOf(image, path, inode)),
     readFile: (path, maximumBytes = MAXIMUM_FILE_BYTES) => {
-      const found = lookUp(image, path);
+      const found = inodeAt(treeOf(image), path);
       return found?.type === "file" ? readContent(image, found, maximumBytes) : undefined;
     },
   };
 }
 
-function list(image: Image): readonly Ext4Entry[] {
-  const found: Ext4Entry[] = [];
-  const entered = new Set<number>();
-  const waiting: { readonly path: string; readonly number: number }[] = [{ path: "", number: ROOT_INODE }];
-  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-    const { path, number } = next;
-    const inode = readInode(image, number);
-    found.push(entryOf(image, path, inode));
-    if (inode.type !== "directory") continue;
-    if (entered.has(number)) throw damaged(`the directory ${JSON.stringify(path)} is in two places`);
-    entered.add(number);
-    const names = namesIn(image, inode).toSorted((a, b) => (a.name < b.name ? 1 : -1));
-    for (const { name, inode } of names) waiting.push({ path: path === "" ? name : `${path}/${name}`, number: inode });
-    if (found.length + waiting.length > MAXIMUM_ENTRIES) throw damaged(`it has more than ${MAXIMUM_ENTRIES} entries`);
-  }
-  return found;
-}
-
-function lookUp(image: Image, path: string): Inode | undefined {
-  let inode = readInode(image, ROOT_INODE);
-  for (const part of path.split("/")) {
-    if (inode.type !== "directory") return undefined;
-    const name = namesIn(image, inode).find(({ name }) => name === part);
-    if (name === undefined) return undefined;
-    inode = readInode(image, name.inode);
-  }
-  return inode;
+function treeOf(image: Image): Tree<Inode> {
+  return {
+    root: ROOT_INODE,
+    inode: (number) => readInode(image, number),
+    isDirectory: ({ type }) => type === "directory",
+    names: (inode) => namesIn(image, inode),
+    damaged,
+  };
 }
 
 function entryOf(image: Image, path: string, inode: Inode): Ext4Entry {
@@ -106,12 +82,12 @@ function entryOf(image: Image, path: string, inode: Inode): Ext4Entry {
 }
 
 /** Block by block: an index looks like entries that nobody uses. */
-function namesIn(image: Image, inode: Inode): readonly Name[] {
+function namesIn(image: Image, inode: Inode): readonly Named[] {
   const { blockBytes } = image.superblock;
   const bytes = readContent(image, inode, MAXIMUM_DIRECTORY_BYTES);
   const view = viewOf(bytes);
   const decoder = new TextDecoder();
-  const found: Name[] = [];
+  const found: Named[] = [];
   for (let at = 0; at + ENTRY_HEAD <= bytes.length;) {
     const left = blockBytes - (at % blockBytes);
     const length = view.getUint16(at + 4, true);

@@ -22,6 +22,7 @@ import {
   SUPERBLOCK_BYTES,
   viewOf,
 } from "./ufs-format.ts";
+import { inodeAt, type Named, type Tree, walkTree } from "./walk.ts";
 
 export type UfsType = keyof typeof KINDS | "socket";
 
@@ -82,7 +83,6 @@ export interface UfsReading {
 
 const FILE_MAX_BYTES = 2 ** 26;
 const DIRECTORY_MAX_BYTES = 2 ** 28;
-const ENTRIES_MAX = 2 ** 21;
 const ENTRY_HEAD = 8;
 const TYPES: ReadonlyMap<number, UfsType> = new Map([
   ...Object.entries(KINDS).map(([type, { mode }]): [number, UfsType] => [mode, isKind(type) ? type : "socket"]),
@@ -104,9 +104,9 @@ export function readUfs(readAt: ReadAt): UfsReading {
   const image = readSuper(readAt);
   return {
     facts: image.facts,
-    list: () => list(image),
+    list: () => walkTree(treeOf(image), (path, inode) => entryOf(image, path, inode)),
     readFile: (path, maximumBytes = FILE_MAX_BYTES) => {
-      const found = lookUp(image, path);
+      const found = inodeAt(treeOf(image), path);
       return found?.type === "file" ? contentOf(image, found, maximumBytes) : undefined;
     },
     inode: (number) => readInode(image, number),
@@ -226,16 +226,11 @@ function contentOf(image: Image, inode: UfsInode, maximumBytes: number): Uint8Ar
   return bytes;
 }
 
-interface Name {
-  readonly name: string;
-  readonly inode: number;
-}
-
-function namesIn(image: Image, inode: UfsInode): readonly Name[] {
+function namesIn(image: Image, inode: UfsInode): readonly Named[] {
   const bytes = contentOf(image, inode, DIRECTORY_MAX_BYTES);
   const view = viewOf(bytes);
   const decoder = new TextDecoder();
-  const found: Name[] = [];
+  const found: Named[] = [];
   for (let at = 0; at + ENTRY_HEAD <= bytes.length;) {
     const left = DIRECTORY_CHUNK - (at % DIRECTORY_CHUNK);
     const length = view.getUint16(at + 4, true);
@@ -250,33 +245,14 @@ function namesIn(image: Image, inode: UfsInode): readonly Name[] {
   return found;
 }
 
-function list(image: Image): readonly UfsEntry[] {
-  const found: UfsEntry[] = [];
-  const entered = new Set<number>();
-  const waiting: { readonly path: string; readonly number: number }[] = [{ path: "", number: ROOT_INODE }];
-  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-    const { path, number } = next;
-    const inode = readInode(image, number);
-    found.push(entryOf(image, path, inode));
-    if (inode.type !== "directory") continue;
-    if (entered.has(number)) throw damaged(`the directory ${JSON.stringify(path)} is in two places`);
-    entered.add(number);
-    const names = namesIn(image, inode).toSorted((a, b) => (a.name < b.name ? 1 : -1));
-    for (const { name, inode } of names) waiting.push({ path: path === "" ? name : `${path}/${name}`, number: inode });
-    if (found.length + waiting.length > ENTRIES_MAX) throw damaged(`it has more than ${ENTRIES_MAX} entries`);
-  }
-  return found;
-}
-
-function lookUp(image: Image, path: string): UfsInode | undefined {
-  let inode = readInode(image, ROOT_INODE);
-  for (const part of path.split("/")) {
-    if (inode.type !== "directory") return undefined;
-    const name = namesIn(image, inode).find(({ name }) => name === part);
-    if (name === undefined) return undefined;
-    inode = readInode(image, name.inode);
-  }
-  return inode;
+function treeOf(image: Image): Tree<UfsInode> {
+  return {
+    root: ROOT_INODE,
+    inode: (number) => readInode(image, number),
+    isDirectory: ({ type }) => type === "directory",
+    names: (inode) => namesIn(image, inode),
+    damaged,
+  };
 }
 
 function entryOf(image: Image, path: string, inode: UfsInode): UfsEntry {
