@@ -231,7 +231,8 @@ export const programCases: readonly Case[] = [
       const shown = await ours.garth(trial, ["build", "#broken", "--on", HOST_NAME, "--dry-run"], { cwd: project(suite) });
       trial.equal("its status", shown.status, 0);
       trial.ok("it has run.sh", shown.stdout.includes("run.sh"), shown.stdout.slice(0, 2_000));
-      const text = /--- run\.sh\n([\s\S]*?)(?=\n *--- |$)/.exec(shown.stdout)?.[1] ?? "";
+      // Files are shown four blanks in, which the ends of here-documents do not bear.
+      const text = (/--- run\.sh\n([\s\S]*?)(?=\n *--- |$)/.exec(shown.stdout)?.[1] ?? "").replaceAll(/^ {4}/gm, "");
       const read = await trial.sh("cat >run.sh; sh -n run.sh", { stdin: `${text}\n` });
       trial.equal("sh -n of it on the host", [read.status, read.stderr], [0, ""]);
     },
