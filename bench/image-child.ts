@@ -134,6 +134,7 @@ async function work(): Promise<Readonly<Record<string, unknown>>> {
         system: made.system,
         root: made.root,
         disk: made.spec.disk,
+        family: "linux",
         architecture: "x86_64",
         timeSeconds: 1,
       } as const;

@@ -36,4 +36,6 @@ export { type FatEntry, fatSizeFor, type FatWish, planFat } from "./fat.ts";
 export { type FatFile, type FatReading, readFat, readRuns, type Run } from "./fat-read.ts";
 export { cpioArchive, type CpioEntry, type CpioReading, readCpio } from "./cpio.ts";
 export { planQcow2, QCOW2_CLUSTER_BYTES, type Qcow2Header, readQcow2Header } from "./qcow2.ts";
+export { planUfs, type UfsOptions, type UfsPlan } from "./ufs.ts";
+export { readUfs, type UfsEntry, type UfsFacts, type UfsReading } from "./ufs-read.ts";
 export { planDynamicVhd, planFixedVhd, VHD_BLOCK_BYTES, vhdFooter, type VhdWish } from "./vhd.ts";

@@ -1,6 +1,6 @@
 /** What is on a disk image: partitions, file systems, the system it is of. And whether the readers of the system agree. */
 import { Problem } from "../base/index.ts";
-import { type Ext4Facts, type GptReading, readExt4, readFat, readGpt } from "../formats/index.ts";
+import { type GptReading, readExt4, readFat, readGpt, readUfs } from "../formats/index.ts";
 import type { Host } from "../host/index.ts";
 
 export interface InspectedPartition {
@@ -10,7 +10,7 @@ export interface InspectedPartition {
   readonly guid: string;
   readonly firstByte: number;
   readonly sizeBytes: number;
-  readonly fileSystem: "fat" | "ext4" | "unknown";
+  readonly fileSystem: "fat" | "ext4" | "ufs" | "unknown";
   readonly label: string;
   /** Used and free bytes, where the file system says them. */
   readonly freeBytes?: number;
@@ -74,17 +74,14 @@ function inspect(file: string, sizeBytes: number, readAt: ReadAt): InspectedImag
   const partitions = table.partitions.map(({ number, name, typeGuid, guid, firstByte, sizeBytes: size }): InspectedPartition => {
     const about = { number, name, typeGuid, guid, firstByte, sizeBytes: size };
     const inside: ReadAt = (offset, length) => readAt(firstByte + offset, Math.min(length, size - offset));
-    const ext4 = attempt(() => readExt4(inside));
-    if (ext4 !== undefined) {
-      const list = attempt(
-        () => ext4.list(),
-        (why) => findings.push(`partition ${number}, ${name}: ${why}`),
-      );
-      if (list === undefined) return { ...about, fileSystem: "ext4", label: ext4.facts.label, files: 0 };
+    const root = rootIn(inside);
+    if (root !== undefined) {
+      const { fileSystem, label, list: read, ...free } = root;
+      const list = attempt(read, (why) => findings.push(`partition ${number}, ${name}: ${why}`));
+      if (list === undefined) return { ...about, fileSystem, label, files: 0 };
       system = list.find(({ path }) => path === "run/current-system")?.target ?? system;
       storeItems = list.flatMap(({ path }) => (/^frx\/store\/[^/]+$/.test(path) ? [`/${path}`] : []));
-      const facts: Ext4Facts = ext4.facts;
-      return { ...about, fileSystem: "ext4", label: facts.label, freeBytes: facts.freeBytes, files: list.length };
+      return { ...about, fileSystem, label, ...free, files: list.length };
     }
     const fat = attempt(() => readFat(inside));
     if (fat !== undefined) {
@@ -95,6 +92,23 @@ function inspect(file: string, sizeBytes: number, readAt: ReadAt): InspectedImag
     return { ...about, fileSystem: "unknown", label: "", files: 0 };
   });
   return { file, sizeBytes, diskGuid: table.diskGuid, findings, partitions, system, storeItems, esp };
+}
+
+interface RootFileSystem {
+  readonly fileSystem: "ext4" | "ufs";
+  readonly label: string;
+  readonly freeBytes?: number;
+  readonly list: () => readonly { readonly path: string; readonly target?: string }[];
+}
+
+function rootIn(readAt: ReadAt): RootFileSystem | undefined {
+  const ext4 = attempt(() => readExt4(readAt));
+  if (ext4 !== undefined) {
+    const { label, freeBytes } = ext4.facts;
+    return { fileSystem: "ext4", label, freeBytes, list: ext4.list };
+  }
+  const ufs = attempt(() => readUfs(readAt));
+  return ufs && { fileSystem: "ufs", label: ufs.facts.label, list: ufs.list };
 }
 
 /** A partition may hold anything: what is not this file system is another one. A disk is told of, however it is broken. */

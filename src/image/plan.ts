@@ -3,7 +3,7 @@
  *
  *     0         protective MBR, GPT
  *     1 MiB     EFI system partition, FAT        what firmware starts: loader, kernel, initial RAM disk
- *     ...       root, ext4                       the root plan, entry by entry
+ *     ...       root, ext4 or UFS2               the root plan, entry by entry
  *     end       GPT again
  *
  * Every number that is random elsewhere (GUIDs, volume ids, the seed of directory hashes) is derived from what the image is of, so the
@@ -21,9 +21,10 @@ import {
   planExt4,
   planFat,
   planGpt,
+  planUfs,
   shifted,
 } from "../formats/index.ts";
-import type { DiskSpec, RootPlan } from "../system/index.ts";
+import type { DiskSpec, Family, RootPlan } from "../system/index.ts";
 
 export const LAYOUT = "image-1";
 
@@ -32,6 +33,8 @@ export interface ImageWish {
   readonly system: StorePath;
   readonly root: RootPlan;
   readonly disk: DiskSpec;
+  /** ext4 is what Linux is started from, UFS2 what FreeBSD is. */
+  readonly family: Family;
   readonly architecture: "x86_64" | "aarch64";
   readonly timeSeconds: number;
 }
@@ -61,15 +64,16 @@ export function planImage(wish: ImageWish): ImagePlan {
   const { disk: spec, root, timeSeconds } = wish;
   const uuid = (what: string): string => derivedUuid(`${LAYOUT} ${wish.system} ${what}`);
   const rootBytes = spec.rootBytes ?? roomLeft(spec);
+  const common = {
+    ...(rootBytes === undefined ? {} : { sizeBytes: rootBytes }),
+    ...(spec.rootFreeBytes === undefined ? {} : { freeBytes: spec.rootFreeBytes }),
+    label: spec.rootLabel,
+    timeSeconds,
+  };
   const fileSystem = withReasons(root, () =>
-    planExt4(root.entries, {
-      ...(rootBytes === undefined ? {} : { sizeBytes: rootBytes }),
-      ...(spec.rootFreeBytes === undefined ? {} : { freeBytes: spec.rootFreeBytes }),
-      label: spec.rootLabel,
-      uuid: uuid("root"),
-      hashSeed: uuid("hash"),
-      timeSeconds,
-    }),
+    wish.family === "freebsd"
+      ? planUfs(root.entries, { ...common, identity: [word(uuid("root")), word(uuid("inodes"))] })
+      : planExt4(root.entries, { ...common, uuid: uuid("root"), hashSeed: uuid("hash") }),
   );
   const disk = withReasons(root, () =>
     layOutDisk({
@@ -84,7 +88,7 @@ export function planImage(wish: ImageWish): ImagePlan {
         },
         {
           name: spec.rootLabel,
-          typeGuid: wish.architecture === "x86_64" ? PARTITION_TYPE.linuxRootX86_64 : PARTITION_TYPE.linuxRootAarch64,
+          typeGuid: rootType(wish),
           guid: uuid("root partition"),
           sizeBytes: fileSystem.image.sizeBytes,
         },
@@ -113,6 +117,16 @@ export function planImage(wish: ImageWish): ImagePlan {
   };
 }
 
+function rootType({ family, architecture }: ImageWish): string {
+  if (family === "freebsd") return PARTITION_TYPE.freebsdUfs;
+  return architecture === "x86_64" ? PARTITION_TYPE.linuxRootX86_64 : PARTITION_TYPE.linuxRootAarch64;
+}
+
+/** 32 bits of a UUID. */
+function word(uuid: string): number {
+  return Number.parseInt(uuid.slice(0, 8), 16);
+}
+
 /** FAT's labels are 11 characters. */
 function fatLabel(label: string): string {
   return label.slice(0, 11).toUpperCase();
@@ -127,7 +141,7 @@ function roomLeft({ sizeBytes, espBytes }: DiskSpec): number | undefined {
   return Math.max(0, Math.floor((sizeBytes - Math.ceil(espBytes / MIB) * MIB - ends) / MIB) * MIB);
 }
 
-const TOO_SMALL = new Set(["E_EXT4_TOO_SMALL", "E_FAT_TOO_SMALL", "E_DISK_TOO_SMALL"]);
+const TOO_SMALL = new Set(["E_EXT4_TOO_SMALL", "E_UFS_TOO_SMALL", "E_FAT_TOO_SMALL", "E_DISK_TOO_SMALL"]);
 const SHOWN = 8;
 
 function withReasons<Result>(root: RootPlan, plan: () => Result): Result {

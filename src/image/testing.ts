@@ -23,7 +23,14 @@ export interface SmallImage extends Disposable {
 }
 
 export function wishOf(system: ComposedSystem): ImageWish {
-  return { system: system.system, root: system.root, disk: system.spec.disk, architecture: "x86_64", timeSeconds: 1 };
+  return {
+    system: system.system,
+    root: system.root,
+    disk: system.spec.disk,
+    family: system.spec.family,
+    architecture: "x86_64",
+    timeSeconds: 1,
+  };
 }
 
 export const tool = (...[program, ...words]: readonly [string, ...string[]]): string =>

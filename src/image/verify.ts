@@ -1,4 +1,7 @@
-/** An image before the readers that others wrote: sgdisk for the table, fsck.fat and e2fsck for the file systems. */
+/**
+ * An image before the readers that others wrote: sgdisk for the table, fsck.fat, e2fsck and, where there is one, fsck_ffs(8) for the file
+ * systems. Outside FreeBSD a UFS2 is read whole by our own reader alone.
+ */
 import { Problem } from "../base/index.ts";
 import { PARTITION_TYPE } from "../formats/index.ts";
 import type { Host } from "../host/index.ts";
@@ -35,7 +38,7 @@ export async function verifyImage(host: Host, file: string, temporaryDirectory: 
   try {
     for (const partition of partitions) {
       const [program, ...options] = CHECKERS[expected(partition)];
-      if (program === undefined) continue;
+      if (program === undefined || (program === "fsck_ffs" && host.which(program) === undefined)) continue;
       const copy = `${scratch}/${partition.number}`;
       await cutOut(host, file, partition, copy, sizeBytes);
       const done = await host.run({
@@ -56,12 +59,13 @@ export async function verifyImage(host: Host, file: string, temporaryDirectory: 
   return checks;
 }
 
-const CHECKERS = { ext4: ["e2fsck", "-fn"], fat: ["fsck.fat", "-n"], unknown: [] } as const;
+const CHECKERS = { ext4: ["e2fsck", "-fn"], fat: ["fsck.fat", "-n"], ufs: ["fsck_ffs", "-n"], unknown: [] } as const;
 
 /** What nobody could read is held to what its partition says it is: a boot sector that is gone is damage, too. */
 function expected({ fileSystem, typeGuid }: InspectedPartition): InspectedPartition["fileSystem"] {
   if (fileSystem !== "unknown") return fileSystem;
   if (typeGuid === PARTITION_TYPE.esp) return "fat";
+  if (typeGuid === PARTITION_TYPE.freebsdUfs) return "ufs";
   return typeGuid === PARTITION_TYPE.linuxRootX86_64 || typeGuid === PARTITION_TYPE.linuxRootAarch64 ? "ext4" : "unknown";
 }
 

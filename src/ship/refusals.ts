@@ -10,12 +10,3 @@ export function foreign(name: string, family: Family): Problem {
     exit: 3,
   });
 }
-
-export function noUfs(name: string): Problem {
-  return new Problem({
-    code: "E_IMAGE_UNSUPPORTED",
-    message: `the system ${name} has a UFS root, which Garth does not write`,
-    hint: "its closure is made, with everything that makefs(8) needs: `garth ship --until system`",
-    exit: 3,
-  });
-}

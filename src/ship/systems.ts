@@ -35,7 +35,7 @@ import type { TemplateDeclaration } from "../template/index.ts";
 import type { SliceDeclaration } from "../world/index.ts";
 import type { Outcome, Shipping } from "./run.ts";
 import { noteResult, readFields, resultOf } from "./records.ts";
-import { foreign, noUfs } from "./refusals.ts";
+import { foreign } from "./refusals.ts";
 import { rootName } from "./roots.ts";
 import type { ShippedSystem } from "./types.ts";
 
@@ -234,7 +234,6 @@ export async function imageStage(line: SystemLine, made: SystemResult): Promise<
   const { system, shipping } = line;
   const { host, store, ledger, receipts, now, system: platform } = shipping.context;
   const { spec } = system.declaration;
-  if (spec.family === "freebsd") throw noUfs(system.name);
   const key = sha256(
     canonicalJson({
       what: LAYOUT,
@@ -260,7 +259,8 @@ export async function imageStage(line: SystemLine, made: SystemResult): Promise<
   async function make(): Promise<ReceiptFields> {
     const { composed } = made;
     const architecture = platform.startsWith("aarch64") ? "aarch64" : "x86_64";
-    const wish = { system: composed.system, root: composed.root, disk: spec.disk, architecture, timeSeconds: 1 } as const;
+    const { disk, family } = spec;
+    const wish = { system: composed.system, root: composed.root, disk, family, architecture, timeSeconds: 1 } as const;
     const image = await makeImage(host, store, system.name, wish, shipping.request.signal);
     const { plan } = image;
     return {
@@ -272,7 +272,7 @@ export async function imageStage(line: SystemLine, made: SystemResult): Promise<
       root_free: String(plan.rootUsage.freeBytes),
       esp_size: String(plan.esp.sizeBytes),
       esp_fstype: "fat",
-      root_fstype: "ext4",
+      root_fstype: spec.family === "freebsd" ? "ufs" : "ext4",
       partition_scheme: "gpt",
       image_format: "raw",
       boot_mode: "uefi",

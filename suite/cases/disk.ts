@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FileSystemEntry } from "../../src/formats/index.ts";
 import { writeImage } from "../../src/formats/testing.ts";
-import { planUfs } from "../../src/formats/ufs.ts";
+import { planUfs } from "../../src/formats/index.ts";
 import { shellQuote } from "../../src/host/index.ts";
 import { sha256 } from "../../src/base/index.ts";
 import type { Case } from "../case.ts";

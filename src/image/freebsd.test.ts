@@ -1,0 +1,126 @@
+/** An image of a FreeBSD system, made of a world that is as small as one can be, and read by others. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync, statSync } from "node:fs";
+import { composed, fill, type TreeFiles, type Workplace, workplace } from "../compose/testing.ts";
+import { readGpt, readUfs, type UfsReading } from "../formats/index.ts";
+import { readAtFile } from "../formats/testing.ts";
+import { slice, world } from "../world/index.ts";
+import { inspectImage, makeImage, type MadeImage, verifyImage } from "./index.ts";
+import { sha256Of, tool, wishOf } from "./testing.ts";
+
+const PROGRAM = { text: "\u007fELF\n", mode: 0o555 };
+const BASE: TreeFiles = {
+  "bin/sh": PROGRAM,
+  "sbin/init": PROGRAM,
+  "boot/kernel/kernel": { text: "kernel\n", mode: 0o555 },
+  "boot/kernel/nullfs.ko": "module\n",
+  "boot/loader.efi": "the loader\n",
+  "boot/lua/loader.lua": "lua\n",
+  "boot/defaults/loader.conf": "defaults\n",
+  "boot/device.hints": "hints\n",
+  "lib/libc.so.7": "libc\n",
+  "libexec/ld-elf.so.1": PROGRAM,
+  "usr/bin/su": { text: "su\n", mode: 0o4555 },
+  "usr/bin/nice": PROGRAM,
+  "usr/sbin/sshd": PROGRAM,
+  "usr/sbin/nologin": PROGRAM,
+  "usr/lib/libz.so.6": "libz\n",
+  "usr/include/stdio.h": "int puts(const char *);\n",
+  "usr/share/größe mit leer": "ü\n",
+  "etc/rc": { text: "#!/bin/sh\n", mode: 0o555 },
+  "etc/rc.subr": "#\n",
+  "etc/rc.d/sshd": { text: "#!/bin/sh\n", mode: 0o555 },
+  "etc/defaults/rc.conf": "#\n",
+  "etc/master.passwd": {
+    text: "root:*:0:0::0:0:Charlie &:/root:/bin/sh\nwww:*:80:80::0:0:www:/nonexistent:/usr/sbin/nologin\n",
+    mode: 0o600,
+  },
+  "etc/group": "wheel:*:0:root\nwww:*:80:\n",
+  "etc/login.conf": "default:\n",
+  "var/log/": {},
+  "var/large": "x".repeat(700_000),
+  "tmp/": { mode: 0o1777 },
+  "root/": { mode: 0o700 },
+};
+
+function rootOf(file: string): UfsReading {
+  const read = readAtFile(file);
+  const { partitions } = readGpt(read, statSync(file).size);
+  const at = partitions[1]?.firstByte ?? 0;
+  return readUfs((offset, length) => read(at + offset, length));
+}
+
+describe("an image of a FreeBSD system", () => {
+  let place: Workplace;
+  let made: MadeImage;
+  let again: MadeImage;
+  let file: string;
+  beforeAll(async () => {
+    place = workplace();
+    const of = world({ name: "freebsd", directory: fill(place.directory(), BASE) });
+    const system = await composed(place, {
+      name: "beastie",
+      family: "freebsd",
+      kernel: slice(of, { role: "kernel", keep: ["boot/kernel"] }),
+      bootloader: slice(of, { role: "boot", keep: ["boot/loader.efi", "boot/lua", "boot/defaults", "boot/device.hints"] }),
+      base: [slice(of, { role: "runtime", prune: ["boot", "usr/include"] })],
+      init: "rc",
+      services: [{ name: "sshd", listens: 22 }],
+      users: [{ name: "alice", authorizedKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1hZGUtdXAg alice"] }],
+      disk: { esp: "34M", root: "32M" },
+    });
+    made = await makeImage(place.context.host, place.store, "beastie", wishOf(system));
+    again = await makeImage(place.context.host, place.store, "beastie", wishOf(system));
+    file = place.store.physical(made.path);
+  });
+  afterAll(() => place[Symbol.dispose]());
+
+  test("has an ESP with the loader, and a UFS2 root with the whole system", () => {
+    const found = inspectImage(place.context.host, file);
+    expect(found.findings).toEqual([]);
+    expect(found.esp.map(({ path }) => path)).toEqual(["EFI/BOOT/BOOTX64.EFI"]);
+    expect(found.partitions.map(({ fileSystem, label }) => [fileSystem, label])).toEqual([
+      ["fat", "EFIBOOT"],
+      ["ufs", "garth-root"],
+    ]);
+    expect(found.system).toStartWith("/frx/store/");
+    expect(found.storeItems).toContain(found.system ?? "");
+    expect(tool("sgdisk", "-p", file)).toMatch(/ A503 +garth-root/);
+  });
+
+  test("GRUB reads the kernel and the loader's settings where the links in /boot lead", () => {
+    const entries = new Map(
+      rootOf(file)
+        .list()
+        .map((entry) => [entry.path, entry]),
+    );
+    // GRUB's reader loses the last letter of a link's target, of FreeBSD's own file systems, too.
+    const real = (path: string): string => {
+      let at = "";
+      for (const name of path.slice(1).split("/")) {
+        at = at === "" ? name : `${at}/${name}`;
+        const { target } = entries.get(at) ?? {};
+        if (target !== undefined) at = real(target).slice(1);
+      }
+      return `/${at}`;
+    };
+    const cat = (path: string): string => {
+      const { stdout, stderr, exitCode } = Bun.spawnSync(["grub-fstest", file, "cat", `(loop0,gpt2)${real(path)}`]);
+      if (exitCode !== 0) throw new Error(stderr.toString());
+      return stdout.toString();
+    };
+    expect(entries.get("boot/kernel")?.type).toBe("symlink");
+    expect(cat("/boot/kernel/kernel")).toBe("kernel\n");
+    expect(cat("/boot/loader.conf")).toContain('vfs.root.mountfrom="ufs:/dev/gpt/garth-root"');
+    expect(cat("/etc/fstab")).toMatch(/^\/dev\/gpt\/garth-root\s+\/\s+ufs\s+rw\s+1\s+1$/m);
+    expect(cat("/etc/rc.conf")).toContain('sshd_enable="YES"');
+  });
+
+  test("comes out the same again, and nobody finds anything wrong", async () => {
+    expect(again.sha256).toBe(made.sha256);
+    expect(sha256Of(file)).toBe(made.sha256);
+    expect(readFileSync(file).length).toBe(made.sizeBytes);
+    const checks = await verifyImage(place.context.host, file, place.store.temporaryDirectory);
+    expect(checks.filter(({ good }) => !good)).toEqual([]);
+  });
+});
