@@ -179,7 +179,7 @@ describe("large", () => {
     fsck(image);
     expect(debugfs(image, "stat /one")).toContain("Links: 65000 ");
     expect(() => planExt4([file("one", "1"), ...links, hardlink("more", "one")], OPTIONS)).toThrow(
-      'planning an ext4 file system: "one" has more than 65000 names, which ext4 cannot count',
+      'planning an ext4 file system: "one" has more than 65000 names, which it cannot count',
     );
     for (const [count, said] of [
       [64_998, "Links: 65000 "],

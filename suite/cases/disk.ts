@@ -1,9 +1,8 @@
 /** A UFS2 file system that was written here, held against FreeBSD's kernel and its tools. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { FileSystemEntry } from "../../src/formats/index.ts";
 import { writeImage } from "../../src/formats/testing.ts";
-import { planUfs } from "../../src/formats/index.ts";
+import { type FileSystemEntry, planUfs } from "../../src/formats/index.ts";
 import { shellQuote } from "../../src/host/index.ts";
 import { sha256 } from "../../src/base/index.ts";
 import type { Case } from "../case.ts";
