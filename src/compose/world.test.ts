@@ -226,3 +226,71 @@ describe("a slice as an item", () => {
     });
   });
 });
+
+describe("a world of FreeBSD's sets", () => {
+  const BASE: TreeFiles = {
+    "bin/sh": { text: "sh\n", mode: 0o555 },
+    "usr/bin/su": { text: "su\n", mode: 0o4555 },
+    "boot/loader.efi": "loader\n",
+  };
+  const KERNEL: TreeFiles = { "boot/kernel/kernel": { text: "kernel\n", mode: 0o555 } };
+
+  /** As release(7) makes them: two archives, and the list. */
+  function released(place: Workplace): string {
+    const directory = place.directory();
+    const line = (name: string, tree: TreeFiles): string => {
+      execFileSync("bsdtar", ["-cJf", `${directory}/${name}`, "-C", fill(place.directory(), tree), "."]);
+      const digest = execFileSync("sha256sum", [`${directory}/${name}`], { encoding: "utf8" }).slice(0, 64);
+      return `${name}\t${digest}\t${Object.keys(tree).length}\t${name.replace(".txz", "")}\t"A set (MANDATORY)"\ton\n`;
+    };
+    fs.writeFileSync(`${directory}/MANIFEST`, line("base.txz", BASE) + line("kernel.txz", KERNEL));
+    return directory;
+  }
+
+  const declared = (directory: string, names: readonly string[] = ["base.txz", "kernel.txz"]): WorldDeclaration =>
+    world({
+      name: "w",
+      sets: {
+        manifest: `${directory}/MANIFEST`,
+        archives: Object.fromEntries(names.map((name) => [name, `${directory}/${name}`])),
+      },
+    });
+
+  test("is the same as the tree that they come to", async () => {
+    using place = workplace();
+    const tree = fill(place.directory(), { ...BASE, ...KERNEL });
+    const found = await importWorld(place.context, declared(released(place)));
+    expect(found).toBe(await importWorld(place.context, directoryWorld(tree)));
+    expect(attributes(place, found)).toContain("./usr/bin/su type=file mode=04555");
+  });
+
+  test("is not made of a set that is damaged, cut off, unknown or not there, and leaves nothing", async () => {
+    using place = workplace();
+    const directory = released(place);
+    const codeOf = async (of: WorldDeclaration): Promise<string> => (await problemOf(importWorld(place.context, of))).code;
+    expect(await codeOf(declared(directory, ["base.txz", "games.txz"]))).toBe("E_SET_UNKNOWN");
+    fs.truncateSync(`${directory}/kernel.txz`, 100);
+    expect(await codeOf(declared(directory))).toBe("E_SET_DAMAGED");
+    fs.unlinkSync(`${directory}/base.txz`);
+    expect(await codeOf(declared(directory))).toBe("E_WORLD_IMPORT");
+    fs.writeFileSync(`${directory}/MANIFEST`, "base.txz\tnothing\n");
+    expect(await codeOf(declared(directory))).toBe("E_SET_MANIFEST");
+    expect(fs.readdirSync(place.store.temporaryDirectory)).toEqual([]);
+  });
+
+  test("two releases with one label are two worlds", async () => {
+    using place = workplace();
+    const [one, two] = [released(place), released(place)];
+    execFileSync("bsdtar", [
+      "-cJf",
+      `${two}/kernel.txz`,
+      "-C",
+      fill(place.directory(), { "boot/kernel/kernel": "another\n" }),
+      ".",
+    ]);
+    const digest = execFileSync("sha256sum", [`${two}/kernel.txz`], { encoding: "utf8" }).slice(0, 64);
+    const list = fs.readFileSync(`${two}/MANIFEST`, "utf8").replace(/^kernel.txz\t[0-9a-f]{64}/m, `kernel.txz\t${digest}`);
+    fs.writeFileSync(`${two}/MANIFEST`, list);
+    expect(await importWorld(place.context, declared(one))).not.toBe(await importWorld(place.context, declared(two)));
+  });
+});

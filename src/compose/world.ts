@@ -1,14 +1,17 @@
-/** Worlds as items: from Debian packages, from a directory of this machine, from an archive. */
-import { Problem, type StorePath } from "../base/index.ts";
+/** Worlds as items: from Debian packages, from a directory of this machine, from an archive, from FreeBSD's sets. */
+import { Problem, sha256Hasher, type StorePath } from "../base/index.ts";
 import { isErrno } from "../host/index.ts";
 import {
   ABOUT,
   type Attributes,
   ATTRIBUTES_FILE,
   type ListedEntry,
+  parseSetManifest,
   parseTarList,
   renderAttributes,
+  type Source,
   type WorldDeclaration,
+  type WorldOrigin,
 } from "../world/index.ts";
 import type { ComposeContext } from "./context.ts";
 import { copyFile } from "./copy.ts";
@@ -23,11 +26,80 @@ export async function importWorld(context: ComposeContext, world: WorldDeclarati
     case "directory":
       return stored(context, world, (tree) => copyIn(context, origin.path, tree));
     case "archive": {
-      const { source } = origin;
-      const file = "path" in source && !("fetcher" in source) ? source.path : context.store.physical(await context.fetch(source));
-      return stored(context, world, (tree) => extract(context, file, tree));
+      const file = await fileOf(context, origin.source);
+      return stored(context, world, (tree) => extract(context, [file], tree));
+    }
+    case "sets": {
+      const files = await checkedSets(context, world, origin);
+      return stored(context, world, (tree) => extract(context, files, tree));
     }
   }
+}
+
+async function fileOf({ store, fetch }: ComposeContext, source: Source): Promise<string> {
+  return "path" in source && !("fetcher" in source) ? source.path : store.physical(await fetch(source));
+}
+
+/** Files of the sets, each the one that the manifest names. @throws Problem E_SET_MANIFEST, E_SET_UNKNOWN, E_SET_DAMAGED */
+async function checkedSets(
+  context: ComposeContext,
+  { name: worldName }: WorldDeclaration,
+  { manifest, archives }: WorldOrigin & { readonly kind: "sets" },
+): Promise<readonly string[]> {
+  const { host } = context;
+  const list = await fileOf(context, manifest);
+  assertThere(context, list);
+  const digests = parseSetManifest(host.files.readText(list), list);
+  const files: string[] = [];
+  for (const { name, source } of archives) {
+    const expected = digests.get(name);
+    if (expected === undefined) {
+      throw new Problem({
+        code: "E_SET_UNKNOWN",
+        message: `the world ${worldName}: its MANIFEST has no set ${name}`,
+        details: [`it has ${[...digests.keys()].join(", ")}`],
+        where: list,
+        exit: 2,
+      });
+    }
+    const file = await fileOf(context, source);
+    assertThere(context, file);
+    const found = digestOf(context, file);
+    if (found !== expected) {
+      throw new Problem({
+        code: "E_SET_DAMAGED",
+        message: `the world ${worldName}: the set ${name} is not the one that its MANIFEST names`,
+        details: [`expected ${expected}`, `found    ${found}`],
+        where: file,
+        hint: "it was cut off or changed on its way, or is of another release than the MANIFEST; get both again",
+      });
+    }
+    files.push(file);
+  }
+  return files;
+}
+
+const PART_BYTES = 1 << 20;
+
+function digestOf({ host }: ComposeContext, file: string): string {
+  const hash = sha256Hasher();
+  const part = new Uint8Array(PART_BYTES);
+  const descriptor = host.files.open(file, "r");
+  try {
+    for (let at = 0; ;) {
+      const count = host.files.read(descriptor, part, at);
+      if (count === 0) return hash.digest("hex");
+      hash.update(part.subarray(0, count));
+      at += count;
+    }
+  } finally {
+    host.files.close(descriptor);
+  }
+}
+
+function assertThere({ host }: ComposeContext, file: string): void {
+  if (host.files.exists(file)) return;
+  throw new Problem({ code: "E_WORLD_IMPORT", message: `there is no archive ${file}`, where: file, exit: 2 });
 }
 
 interface Imported {
@@ -93,23 +165,29 @@ function copyIn({ host }: ComposeContext, source: string, tree: string): Importe
   return { listing, attributes };
 }
 
-/** tar(1) knows every compression; owners and set-id bits are read from its listing and never given to a file here. */
-async function extract({ host }: ComposeContext, archive: string, tree: string): Promise<Imported> {
-  const doing = `reading the archive ${archive}`;
-  if (!host.files.exists(archive))
-    throw new Problem({ code: "E_WORLD_IMPORT", message: `there is no archive ${archive}`, where: archive, exit: 2 });
+/**
+ * One archive over the other. tar(1) knows every compression; owners and set-id bits are read from its listing and never given to a file
+ * here.
+ */
+async function extract(context: ComposeContext, archives: readonly string[], tree: string): Promise<Imported> {
+  const { host } = context;
   const without = [...EMPTY].flatMap((name) => [`--exclude=./${name}/*`, `--exclude=${name}/*`]);
-  const common = ["--file", archive, "--anchored", ...without];
-  const list = await host.run({
-    argv: ["tar", "--list", "--verbose", "--numeric-owner", "--quoting-style=c", ...common],
-    doing,
-  });
-  await host.run({
-    argv: ["tar", "--extract", "--directory", tree, "--no-same-owner", "--no-same-permissions", ...common],
-    doing,
-  });
+  const said = new Map<string, Attributes>();
+  for (const archive of archives) {
+    assertThere(context, archive);
+    const doing = `reading the archive ${archive}`;
+    const common = ["--file", archive, "--anchored", ...without];
+    const list = await host.run({
+      argv: ["tar", "--list", "--verbose", "--numeric-owner", "--quoting-style=c", ...common],
+      doing,
+    });
+    await host.run({
+      argv: ["tar", "--extract", "--directory", tree, "--no-same-owner", "--no-same-permissions", ...common],
+      doing,
+    });
+    for (const [path, attributes] of parseTarList(list.text())) said.set(path, attributes);
+  }
   host.files.removeTree(`${tree}/${ABOUT}`);
-  const said = parseTarList(list.text());
   const listing: ListedEntry[] = [];
   const walk = (relative: string): void => {
     for (const bytes of host.files.list(relative === "" ? tree : `${tree}/${relative}`)) {

@@ -46,6 +46,19 @@ describe("a world", () => {
     expect(world({ name: "a", archive: source }).origin).toEqual({ kind: "archive", source });
   });
 
+  test("of FreeBSD's sets has them in their order, and the MANIFEST that names them", () => {
+    const source = fetchurl({ urls: ["https://example.org/kernel.txz"], sha256: SHA });
+    const sets = { manifest: "15.1/MANIFEST", archives: { "base.txz": "15.1/base.txz", "kernel.txz": source } };
+    expect(world({ name: "a", label: "15.1-RELEASE", sets }).origin).toEqual({
+      kind: "sets",
+      manifest: { path: `${HERE}/15.1/MANIFEST` },
+      archives: [
+        { name: "base.txz", source: { path: `${HERE}/15.1/base.txz` } },
+        { name: "kernel.txz", source },
+      ],
+    });
+  });
+
   test("knows the line it was declared in", () => {
     const line = Number(/declare\.test\.ts:(\d+)/.exec(new Error("here").stack ?? "")?.[1]);
     const declared = world({ name: "a", directory: "/a" });
@@ -62,11 +75,11 @@ describe("a world", () => {
       { name: "a/b", directory: "/a" },
       'world a/b: name: expected a name of letters, digits and + . _ -, found the text "a/b"',
     ],
-    ["no origin", { name: "a" }, "world a: expected one of debian, directory and archive, found nothing"],
+    ["no origin", { name: "a" }, "world a: expected one of debian, directory, archive and sets, found nothing"],
     [
       "two origins",
       { name: "a", directory: "/a", archive: "/b" },
-      'world a: expected one of debian, directory and archive, found the text "directory and archive"',
+      'world a: expected one of debian, directory, archive and sets, found the text "directory and archive"',
     ],
     ["a misspelt field", { name: "a", dir: "/a" }, 'world a: dir: expected no field of this name, found the text "/a"'],
     [
@@ -88,6 +101,16 @@ describe("a world", () => {
       "a policy that is none",
       { name: "a", debian: { suite: "sid", packages: ["gcc"], policy: "lax" } },
       'world a: debian.policy: expected "strict" or "refresh", found the text "lax"',
+    ],
+    [
+      "no set",
+      { name: "a", sets: { manifest: "MANIFEST", archives: {} } },
+      "world a: expected at least one set in sets.archives, found an object",
+    ],
+    [
+      "a set in a directory",
+      { name: "a", sets: { manifest: "MANIFEST", archives: { "a/base.txz": "base.txz" } } },
+      'world a: sets.archives["a/base.txz"]: expected the name of a set, as the MANIFEST has it: base.txz, found the text "a/base.txz"',
     ],
     [
       "a recipe for an archive",

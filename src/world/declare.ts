@@ -12,10 +12,12 @@ import {
   list,
   matching,
   oneOf,
+  recordOf,
   shape,
 } from "../recipe/index.ts";
-import type { Role, SliceDeclaration, WorldDeclaration, WorldOrigin } from "./types.ts";
+import type { Role, SliceDeclaration, Source, WorldDeclaration, WorldOrigin } from "./types.ts";
 
+const SET = /^[A-Za-z0-9][A-Za-z0-9._-]*\.(?:txz|tar|tgz|tzst)$/;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9+._-]{0,63}$/;
 const name = matching(NAME, "a name of letters, digits and + . _ -");
 
@@ -43,7 +45,11 @@ export interface WorldOptions {
   readonly directory?: string;
   /** A tar archive: fetched, or a file relative to the project file. */
   readonly archive?: Fetch | string;
+  /** FreeBSD's distribution sets, `base.txz` and `kernel.txz`, and the MANIFEST that lies beside them: sources, or files relative to the project file. */
+  readonly sets?: { readonly manifest: Fetch | string; readonly archives: Readonly<Record<string, Fetch | string>> };
 }
+
+const source: Check = (value) => (typeof value === "string" ? filledText(value) : fetchValue(value));
 
 const worldShape = shape(
   {
@@ -59,21 +65,32 @@ const worldShape = shape(
       ["suite", "packages"],
     ),
     directory: filledText,
-    archive: (value) => (typeof value === "string" ? filledText(value) : fetchValue(value)),
+    archive: source,
+    sets: shape(
+      {
+        manifest: source,
+        archives: recordOf(source, matching(SET, "the name of a set, as the MANIFEST has it: base.txz")),
+      },
+      ["manifest", "archives"],
+    ),
   },
   ["name"],
 );
 
-/** The tree of a whole system: from Debian packages, a directory, or an archive. @throws Problem E_RECIPE_INVALID */
+/** The tree of a whole system: from Debian packages, a directory, an archive, or FreeBSD's sets. @throws Problem E_RECIPE_INVALID */
 export function world(options: WorldOptions): WorldDeclaration {
   const site = here();
   checked("world", isRecord(options) && typeof options.name === "string" ? `world ${options.name}` : "world", site, () => {
     worldShape(options);
-    const given = (["debian", "directory", "archive"] as const).filter((each) => options[each] !== undefined);
+    const given = (["debian", "directory", "archive", "sets"] as const).filter((each) => options[each] !== undefined);
     if (given.length !== 1)
-      throw new Fault("one of debian, directory and archive", given.length === 0 ? undefined : given.join(" and "));
+      throw new Fault("one of debian, directory, archive and sets", given.length === 0 ? undefined : given.join(" and "));
+    if (options.sets !== undefined && Object.keys(options.sets.archives).length === 0)
+      throw new Fault("at least one set in sets.archives", options.sets.archives);
   });
-  const { debian, directory, archive } = options;
+  const { debian, directory, archive, sets } = options;
+  const sourceOf = (field: string, given: Fetch | string): Source =>
+    typeof given === "string" ? { path: besideCaller("world", field, site, given) } : given;
   const origin = (): WorldOrigin => {
     if (debian !== undefined) {
       const lock = besideCaller("world", "debian.lock", site, debian.lock ?? `${options.name}.lock`);
@@ -85,9 +102,14 @@ export function world(options: WorldOptions): WorldDeclaration {
       };
     }
     if (directory !== undefined) return { kind: "directory", path: besideCaller("world", "directory", site, directory) };
-    if (typeof archive === "string")
-      return { kind: "archive", source: { path: besideCaller("world", "archive", site, archive) } };
-    if (archive !== undefined) return { kind: "archive", source: archive };
+    if (archive !== undefined) return { kind: "archive", source: sourceOf("archive", archive) };
+    if (sets !== undefined) {
+      const archives = Object.entries(sets.archives).map(([set, given]) => ({
+        name: set,
+        source: sourceOf("sets.archives", given),
+      }));
+      return { kind: "sets", manifest: sourceOf("sets.manifest", sets.manifest), archives };
+    }
     throw new Error("a world without an origin passed its check");
   };
   return { kind: "world", name: options.name, label: options.label ?? debian?.suite ?? "local", origin: origin(), site };

@@ -27,4 +27,14 @@ export { diffLocks } from "./diff.ts";
 export { BUILTIN_LIMITS, debianArchitecture, lockAnswers, worldIdentity, worldItemName } from "./identity.ts";
 export { parseLock, worldLock, writeLock } from "./lock.ts";
 export { compareSlices, matcher, selectEntries, type SliceReport } from "./select.ts";
-export type { ListedEntry, LockedPackage, Role, SliceDeclaration, WorldDeclaration, WorldLock, WorldOrigin } from "./types.ts";
+export { parseSetManifest } from "./sets.ts";
+export type {
+  ListedEntry,
+  LockedPackage,
+  Role,
+  SliceDeclaration,
+  Source,
+  WorldDeclaration,
+  WorldLock,
+  WorldOrigin,
+} from "./types.ts";

@@ -29,7 +29,16 @@ export type WorldOrigin =
   /** A directory of this machine, read with its owners and modes. */
   | { readonly kind: "directory"; readonly path: string }
   /** An archive: fetched, or a file of this machine. */
-  | { readonly kind: "archive"; readonly source: Fetch | { readonly path: string } };
+  | { readonly kind: "archive"; readonly source: Source }
+  /** Distribution sets of FreeBSD: archives that lie over each other in this order, each as the manifest says. */
+  | {
+      readonly kind: "sets";
+      readonly manifest: Source;
+      readonly archives: readonly { readonly name: string; readonly source: Source }[];
+    };
+
+/** Fetched, or a file of this machine. */
+export type Source = Fetch | { readonly path: string };
 
 /** The tree of a whole system under a name. */
 export interface WorldDeclaration {
