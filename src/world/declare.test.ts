@@ -105,7 +105,7 @@ describe("a world", () => {
     [
       "no set",
       { name: "a", sets: { manifest: "MANIFEST", archives: {} } },
-      "world a: expected at least one set in sets.archives, found an object",
+      "world a: expected at least one set in sets.archives, found an object with no fields",
     ],
     [
       "a set in a directory",
