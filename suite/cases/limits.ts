@@ -28,7 +28,7 @@ export const limitCases: readonly Case[] = [
       const one = builder(
         suite,
         wired,
-        'i=0; while [ $i -lt 2000 ]; do head -c 1048576 /dev/zero >"$out/f$i" || exit 1; i=$((i + 1)); sleep 0.05; done',
+        'i=0; while [ $i -lt 2000 ]; do head -c 1048576 /dev/urandom >"$out/f$i" || exit 1; i=$((i + 1)); sleep 0.05; done',
         { limits: { outputBytes: 8 * 1024 * 1024 }, signal: trial.signal },
       );
       const { result } = await one.run();
