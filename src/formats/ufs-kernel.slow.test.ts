@@ -48,7 +48,7 @@ function kernel(): Kernel {
   const image = fs.readdirSync(`${KEPT}/boot`).find((name) => name.startsWith("vmlinuz-")) ?? "";
   const release = image.slice("vmlinuz-".length);
   const tree = [`${KEPT}/lib/modules/${release}`, `${KEPT}/usr/lib/modules/${release}`].find((path) => fs.existsSync(path)) ?? "";
-  const all = fs.readdirSync(tree, { recursive: true, encoding: "utf8" }).filter((name) => /\.ko$/.test(name));
+  const all = fs.readdirSync(tree, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ko"));
   const fileOf = (name: string): string | undefined => all.find((path) => path.endsWith(`/${name}.ko`));
   const found: string[] = [];
   const add = (name: string): void => {
