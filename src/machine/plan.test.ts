@@ -259,8 +259,10 @@ describe("bhyve", () => {
 });
 
 describe("bhyve's script, with stand-ins for the tools", () => {
-  let place = "";
-  afterEach(() => rmSync(place, { recursive: true, force: true }));
+  const places: string[] = [];
+  afterEach(() => {
+    for (const place of places.splice(0)) rmSync(place, { recursive: true });
+  });
 
   interface Ran {
     readonly status: number | null;
@@ -272,7 +274,8 @@ describe("bhyve's script, with stand-ins for the tools", () => {
 
   /** The stand-ins note how they were called; `bhyve` is a shell command. */
   async function run(verb: string, bhyve: string, { endAt = "", stale = false } = {}): Promise<Ran> {
-    place = mkdtempSync(join(tmpdir(), "garth-bhyve-"));
+    const place = mkdtempSync(join(tmpdir(), "garth-bhyve-"));
+    places.push(place);
     const at = (name: string): string => join(place, name);
     mkdirSync(at("vmm"));
     mkdirSync(at("machine"));
