@@ -7,20 +7,17 @@
  *
  * Nothing is run: a package's scripts are for a running FreeBSD, and one that has any is told.
  */
-import { closest, compareVersions, isStorePath, Problem, type StorePath } from "../base/index.ts";
+import { isStorePath, Problem, type StorePath } from "../base/index.ts";
 import { type CatalogueEntry, isPackagedMark } from "../pkg/index.ts";
 import { readRepository, type RepositorySource, sourceOf, type Trust, unpackPackage } from "../repository/index.ts";
+import { type Wanted, withNeeds } from "./catalogue.ts";
 import type { ComposeContext } from "./context.ts";
 import { makeItem } from "./item.ts";
 
 const RULE = "package-1";
 
-export interface InstallRequest {
-  /** A directory or a URL. */
-  readonly location: string;
+export interface InstallRequest extends Wanted {
   readonly trust: Trust;
-  /** Names of packages. */
-  readonly packages: readonly string[];
 }
 
 export interface InstalledPackage {
@@ -55,51 +52,6 @@ export async function installPackages(context: ComposeContext, request: InstallR
     if (installed !== undefined) packages.push(installed);
   }
   return { packages, catalogueSha256: catalogue.catalogueSha256 };
-}
-
-/** The newest of each name, what is needed before what needs it. */
-function withNeeds(entries: readonly CatalogueEntry[], { packages, location }: InstallRequest): readonly CatalogueEntry[] {
-  const byName = new Map<string, CatalogueEntry>();
-  for (const entry of entries) {
-    const { name, version } = entry.manifest;
-    const known = byName.get(name);
-    if (known === undefined || compareVersions(known.manifest.version, version) < 0) byName.set(name, entry);
-  }
-  const order = new Set<CatalogueEntry>();
-  /** Packages may need each other in a circle. */
-  const open = new Set<string>();
-  const visit = (name: string, by: string | undefined): void => {
-    const entry = byName.get(name);
-    if (entry === undefined) throw by === undefined ? notFound(name, [...byName.keys()], location) : needs(by, name, location);
-    if (order.has(entry) || open.has(name)) return;
-    open.add(name);
-    for (const need of Object.keys(entry.manifest.deps)) visit(need, name);
-    order.add(entry);
-  };
-  for (const name of packages) visit(name, undefined);
-  return [...order];
-}
-
-function notFound(name: string, known: readonly string[], where: string): Problem {
-  const meant = closest(name, known);
-  return new Problem({
-    code: "E_PACKAGE_NOT_FOUND",
-    message: `the repository has no package ${name}`,
-    details:
-      known.length === 0 ? ["it is empty"] : [`it has ${known.slice(0, 20).join(", ")}${known.length > 20 ? ", ..." : ""}`],
-    where,
-    hint: meant === undefined ? "publish it there first" : `did you mean ${meant}?`,
-    exit: 2,
-  });
-}
-
-function needs(by: string, name: string, where: string): Problem {
-  return new Problem({
-    code: "E_PACKAGE_NEEDS",
-    message: `the package ${by} needs ${name}, which the repository does not have`,
-    where,
-    hint: "publish what it needs into the same repository",
-  });
 }
 
 interface Unpacked {

@@ -5,6 +5,7 @@ import type { Buildable } from "../recipe/index.ts";
 import type { Trust } from "../repository/index.ts";
 import { isOfProject, type SystemDeclaration } from "../system/index.ts";
 import { compareSlices, selectEntries, type SliceDeclaration, type SliceReport, type WorldDeclaration } from "../world/index.ts";
+import { trustOf } from "./catalogue.ts";
 import type { PartPaths } from "./closure.ts";
 import type { ComposeContext } from "./context.ts";
 import { installPackages } from "./install.ts";
@@ -95,10 +96,4 @@ export async function realiseParts(
       unpinned: new Set(all.filter(({ world }) => world.origin.kind === "directory").map(pathOf)),
     },
   };
-}
-
-function trustOf(trust: { readonly publicKey: string } | { readonly fingerprints: readonly string[] }): Trust {
-  return "publicKey" in trust
-    ? { mode: "pubkey", publicPem: trust.publicKey }
-    : { mode: "fingerprints", trusted: trust.fingerprints, revoked: [] };
 }

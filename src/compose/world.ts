@@ -1,4 +1,4 @@
-/** Worlds as items: from Debian packages, from a directory of this machine, from an archive, from FreeBSD's sets. */
+/** Worlds as items: from Debian packages, from a directory of this machine, from an archive, from FreeBSD's sets or packages. */
 import { Problem, sha256Hasher, type StorePath } from "../base/index.ts";
 import { isErrno } from "../host/index.ts";
 import {
@@ -13,9 +13,11 @@ import {
   type WorldDeclaration,
   type WorldOrigin,
 } from "../world/index.ts";
+import { unpackBase } from "./base-packages.ts";
 import type { ComposeContext } from "./context.ts";
 import { copyFile } from "./copy.ts";
 import { nameOf } from "./listing.ts";
+import { EMPTY, type Imported, settle } from "./world-tree.ts";
 
 /** @throws Problem of the world or the fetcher, E_WORLD_IMPORT, E_BAD_NAME */
 export async function importWorld(context: ComposeContext, world: WorldDeclaration): Promise<StorePath> {
@@ -33,6 +35,8 @@ export async function importWorld(context: ComposeContext, world: WorldDeclarati
       const files = await checkedSets(context, world, origin);
       return stored(context, world, (tree) => extract(context, files, tree));
     }
+    case "packages":
+      return stored(context, world, (tree) => unpackBase(context, world, origin, tree));
   }
 }
 
@@ -102,11 +106,6 @@ function assertThere({ host }: ComposeContext, file: string): void {
   throw new Problem({ code: "E_WORLD_IMPORT", message: `there is no archive ${file}`, where: file, exit: 2 });
 }
 
-interface Imported {
-  readonly listing: readonly ListedEntry[];
-  readonly attributes: ReadonlyMap<string, Attributes>;
-}
-
 async function stored(
   { host, store }: ComposeContext,
   { name, label }: WorldDeclaration,
@@ -124,9 +123,6 @@ async function stored(
     host.files.removeTree(scratch);
   }
 }
-
-/** What a running system puts there is no part of a world. */
-const EMPTY = new Set(["dev", "proc", "run", "sys", "tmp"]);
 
 function copyIn({ host }: ComposeContext, source: string, tree: string): Imported {
   const { files } = host;
@@ -187,23 +183,5 @@ async function extract(context: ComposeContext, archives: readonly string[], tre
     });
     for (const [path, attributes] of parseTarList(list.text())) said.set(path, attributes);
   }
-  host.files.removeTree(`${tree}/${ABOUT}`);
-  const listing: ListedEntry[] = [];
-  const walk = (relative: string): void => {
-    for (const bytes of host.files.list(relative === "" ? tree : `${tree}/${relative}`)) {
-      const name = nameOf(bytes, `${tree}/${relative}`);
-      const path = relative === "" ? name : `${relative}/${name}`;
-      const { type, mode, sizeBytes } = host.files.lstat(`${tree}/${path}`);
-      if (type !== "file" && type !== "directory" && type !== "symlink") {
-        host.files.unlink(`${tree}/${path}`);
-        continue;
-      }
-      const executable = ((said.get(path)?.mode ?? mode) & 0o111) !== 0;
-      if (type !== "symlink") host.files.chmod(`${tree}/${path}`, type === "directory" || executable ? 0o755 : 0o644);
-      listing.push({ path, type, executable, sizeBytes });
-      if (type === "directory") walk(path);
-    }
-  };
-  walk("");
-  return { listing, attributes: said };
+  return settle(host, tree, said);
 }

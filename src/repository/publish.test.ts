@@ -2,6 +2,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { Problem, sha256 } from "../base/index.ts";
 import type { Files, Host } from "../host/index.ts";
 import {
@@ -51,6 +52,11 @@ describe("what is published", () => {
     const check = await verifyRepository(host, sourceOf(host, directory), { trust: KEY, nowMs: NOW });
     expect(check).toMatchObject({ packageCount: 2, lint: [], bad: [], catalogueSha256: report.catalogueSha256 });
     expect(readlinkSync(join(directory, "All/a-1.0.pkg"))).toMatch(/^Hashed\/a-1\.0~[0-9a-f]{10}\.pkg$/);
+  });
+  test("is read at a file URL too, and not at one of another machine", async () => {
+    expect(await names(pathToFileURL(directory).href)).toEqual(["a-1.0", "b-2.0"]);
+    expect(await names(`file://localhost${directory}`)).toEqual(["a-1.0", "b-2.0"]);
+    expect(await codeOf(() => names("file://elsewhere/packages"))).toBe("E_BAD_ARGUMENT");
   });
   test("serves clients with a key and clients with fingerprints from one archive, by openssl's judgement", () => {
     for (const [archive, inner] of [

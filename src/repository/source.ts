@@ -1,4 +1,5 @@
 /** Where a repository is read from: a directory, or a URL. Reads are bounded, and a thing that is not there is `undefined`. */
+import { fileURLToPath } from "node:url";
 import { Problem } from "../base/index.ts";
 import { type Host, isErrno } from "../host/index.ts";
 
@@ -11,8 +12,24 @@ export interface RepositorySource {
   stream(path: string, mostBytes: number): Promise<AsyncGenerator<Uint8Array> | undefined>;
 }
 
+/** Of an http, https or file URL, or of a directory. @throws Problem E_BAD_ARGUMENT for a file URL of another machine */
 export function sourceOf(host: Host, location: string): RepositorySource {
-  return /^https?:\/\//.test(location) ? httpSource(location) : directorySource(host, location);
+  if (/^https?:\/\//.test(location)) return httpSource(location);
+  return directorySource(host, location.startsWith("file://") ? directoryOf(location) : location);
+}
+
+function directoryOf(url: string): string {
+  try {
+    return fileURLToPath(url);
+  } catch (cause) {
+    throw new Problem({
+      code: "E_BAD_ARGUMENT",
+      message: `${url} is no directory of this machine`,
+      hint: "after file:// comes an absolute path: file:///usr/freebsd-packages",
+      exit: 2,
+      cause,
+    });
+  }
 }
 
 const CHUNK_BYTES = 1 << 20;

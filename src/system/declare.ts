@@ -2,7 +2,6 @@
 import { parseSize } from "../base/index.ts";
 import { isPackageName, type RepositoryDeclaration } from "../pkg/index.ts";
 import {
-  besideCaller,
   type Buildable,
   type Check,
   checked,
@@ -21,7 +20,7 @@ import {
   type Site,
   text,
 } from "../recipe/index.ts";
-import { isSlice, type SliceDeclaration } from "../world/index.ts";
+import { isSlice, locatedRepository, remoteRepository, type SliceDeclaration } from "../world/index.ts";
 import { checkTogether } from "./consistent.ts";
 import { fillIn } from "./defaults.ts";
 import type { InstallSource, SystemDeclaration } from "./types.ts";
@@ -224,20 +223,9 @@ function sizeOf(value: string): number | undefined {
   }
 }
 
-const remote = shape(
-  {
-    kind: oneOf("remote-repository"),
-    url: filledText,
-    trust: (value) => {
-      if (!isRecord(value) || (typeof value["publicKey"] !== "string" && !Array.isArray(value["fingerprints"])))
-        throw new Fault("{ publicKey: PEM } or { fingerprints: [...] }", value);
-    },
-  },
-  ["url", "trust"],
-);
 const repositoryValue: Check = (value) => {
   if (isRecord(value) && value["kind"] === "repository") return;
-  remote(value);
+  remoteRepository(value);
 };
 
 const serviceShape = shape(
@@ -376,10 +364,8 @@ export function system(options: SystemOptions): SystemDeclaration {
   });
 }
 
-/** A directory is relative to the project file. */
 function located(repository: InstallSource, site: Site): InstallSource {
-  if (isOfProject(repository) || /^[a-z]+:\/\//.test(repository.url)) return repository;
-  return { ...repository, url: besideCaller("system", "install", site, repository.url) };
+  return isOfProject(repository) ? repository : locatedRepository("system", "install", site, repository);
 }
 
 export function isOfProject(repository: InstallSource): repository is RepositoryDeclaration<Buildable> {

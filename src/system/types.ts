@@ -11,7 +11,7 @@ import type { StorePath } from "../base/index.ts";
 import type { Content, FileSystemEntry } from "../formats/index.ts";
 import type { RepositoryDeclaration } from "../pkg/index.ts";
 import type { Buildable, Site } from "../recipe/index.ts";
-import type { AttributeTable, ListedEntry, SliceDeclaration } from "../world/index.ts";
+import type { AttributeTable, ListedEntry, RemoteRepository, SliceDeclaration } from "../world/index.ts";
 
 export type Family = "linux" | "freebsd";
 
@@ -140,14 +140,7 @@ export interface SystemSpec {
 }
 
 /** A repository that packages are taken from: one of the project, or somebody's. */
-export type InstallSource =
-  | RepositoryDeclaration<Buildable>
-  | {
-      readonly kind: "remote-repository";
-      /** http, https or file URL, or a directory. */
-      readonly url: string;
-      readonly trust: { readonly publicKey: string } | { readonly fingerprints: readonly string[] };
-    };
+export type InstallSource = RepositoryDeclaration<Buildable> | RemoteRepository;
 
 export interface SystemDeclaration {
   readonly kind: "system";

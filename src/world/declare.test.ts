@@ -59,6 +59,25 @@ describe("a world", () => {
     });
   });
 
+  test("of FreeBSD's packages has each name once, and its repository beside the project file or at its address", () => {
+    const trust = { fingerprints: [SHA] };
+    const from = (url: string): unknown =>
+      world({
+        name: "a",
+        packages: { repository: { kind: "remote-repository", url, trust }, names: ["FreeBSD-runtime", "FreeBSD-runtime"] },
+      }).origin;
+    for (const [url, wanted] of [
+      ["base", `${HERE}/base`],
+      ["https://example.org/base_latest", "https://example.org/base_latest"],
+    ] as const) {
+      expect(from(url)).toEqual({
+        kind: "packages",
+        repository: { kind: "remote-repository", url: wanted, trust },
+        packages: ["FreeBSD-runtime"],
+      });
+    }
+  });
+
   test("knows the line it was declared in", () => {
     const line = Number(/declare\.test\.ts:(\d+)/.exec(new Error("here").stack ?? "")?.[1]);
     const declared = world({ name: "a", directory: "/a" });
@@ -75,17 +94,22 @@ describe("a world", () => {
       { name: "a/b", directory: "/a" },
       'world a/b: name: expected a name of letters, digits and + . _ -, found the text "a/b"',
     ],
-    ["no origin", { name: "a" }, "world a: expected one of debian, directory, archive and sets, found nothing"],
+    ["no origin", { name: "a" }, "world a: expected one of debian, directory, archive, sets and packages, found nothing"],
     [
       "two origins",
       { name: "a", directory: "/a", archive: "/b" },
-      'world a: expected one of debian, directory, archive and sets, found the text "directory and archive"',
+      'world a: expected one of debian, directory, archive, sets and packages, found the text "directory and archive"',
     ],
     ["a misspelt field", { name: "a", dir: "/a" }, 'world a: dir: expected no field of this name, found the text "/a"'],
     [
       "no packages",
       { name: "a", debian: { suite: "sid", packages: [] } },
       "world a: debian.packages: expected a list of at least 1, found an empty list",
+    ],
+    [
+      "packages of nobody",
+      { name: "a", packages: { repository: { kind: "remote-repository", url: "/r" }, names: ["x"] } },
+      "world a: packages.repository.trust: expected a value: the field is required, found nothing",
     ],
     [
       "a package that is none",

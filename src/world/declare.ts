@@ -15,7 +15,8 @@ import {
   recordOf,
   shape,
 } from "../recipe/index.ts";
-import type { Role, SliceDeclaration, Source, WorldDeclaration, WorldOrigin } from "./types.ts";
+import { locatedRepository, remoteRepository } from "./remote.ts";
+import type { RemoteRepository, Role, SliceDeclaration, Source, WorldDeclaration, WorldOrigin } from "./types.ts";
 
 const SET = /^[A-Za-z0-9][A-Za-z0-9._-]*\.(?:txz|tar|tgz|tzst)$/;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9+._-]{0,63}$/;
@@ -47,6 +48,11 @@ export interface WorldOptions {
   readonly archive?: Fetch | string;
   /** FreeBSD's distribution sets, `base.txz` and `kernel.txz`, and the MANIFEST that lies beside them: sources, or files relative to the project file. */
   readonly sets?: { readonly manifest: Fetch | string; readonly archives: Readonly<Record<string, Fetch | string>> };
+  /**
+   * FreeBSD's base system as packages: a signed repository, and names of packages that come with all they need
+   * ("FreeBSD-set-base", "FreeBSD-kernel-generic"). The repository is read again each time: what it has now is the world.
+   */
+  readonly packages?: { readonly repository: RemoteRepository; readonly names: readonly string[] };
 }
 
 const source: Check = (value) => (typeof value === "string" ? filledText(value) : fetchValue(value));
@@ -73,22 +79,28 @@ const worldShape = shape(
       },
       ["manifest", "archives"],
     ),
+    packages: shape({ repository: remoteRepository, names: list(name, 1) }, ["repository", "names"]),
   },
   ["name"],
 );
 
-/** The tree of a whole system: from Debian packages, a directory, an archive, or FreeBSD's sets. @throws Problem E_RECIPE_INVALID */
+const ORIGINS = ["debian", "directory", "archive", "sets", "packages"] as const;
+
+/** The tree of a whole system: from Debian packages, a directory, an archive, FreeBSD's sets or packages. @throws Problem E_RECIPE_INVALID */
 export function world(options: WorldOptions): WorldDeclaration {
   const site = here();
   checked("world", isRecord(options) && typeof options.name === "string" ? `world ${options.name}` : "world", site, () => {
     worldShape(options);
-    const given = (["debian", "directory", "archive", "sets"] as const).filter((each) => options[each] !== undefined);
+    const given = ORIGINS.filter((each) => options[each] !== undefined);
     if (given.length !== 1)
-      throw new Fault("one of debian, directory, archive and sets", given.length === 0 ? undefined : given.join(" and "));
+      throw new Fault(
+        "one of debian, directory, archive, sets and packages",
+        given.length === 0 ? undefined : given.join(" and "),
+      );
     if (options.sets !== undefined && Object.keys(options.sets.archives).length === 0)
       throw new Fault("at least one set in sets.archives", options.sets.archives);
   });
-  const { debian, directory, archive, sets } = options;
+  const { debian, directory, archive, sets, packages } = options;
   const sourceOf = (field: string, given: Fetch | string): Source =>
     typeof given === "string" ? { path: besideCaller("world", field, site, given) } : given;
   const origin = (): WorldOrigin => {
@@ -109,6 +121,10 @@ export function world(options: WorldOptions): WorldDeclaration {
         source: sourceOf("sets.archives", given),
       }));
       return { kind: "sets", manifest: sourceOf("sets.manifest", sets.manifest), archives };
+    }
+    if (packages !== undefined) {
+      const repository = locatedRepository("world", "packages.repository", site, packages.repository);
+      return { kind: "packages", repository, packages: [...new Set(packages.names)] };
     }
     throw new Error("a world without an origin passed its check");
   };

@@ -35,7 +35,17 @@ export type WorldOrigin =
       readonly kind: "sets";
       readonly manifest: Source;
       readonly archives: readonly { readonly name: string; readonly source: Source }[];
-    };
+    }
+  /** FreeBSD's base system as packages (pkgbase): these with all they need, over each other, with the owners and modes that they say. */
+  | { readonly kind: "packages"; readonly repository: RemoteRepository; readonly packages: readonly string[] };
+
+/** Somebody's signed repository of FreeBSD packages. */
+export interface RemoteRepository {
+  readonly kind: "remote-repository";
+  /** http, https or file URL, or a directory. */
+  readonly url: string;
+  readonly trust: { readonly publicKey: string } | { readonly fingerprints: readonly string[] };
+}
 
 /** Fetched, or a file of this machine. */
 export type Source = Fetch | { readonly path: string };
