@@ -1,8 +1,9 @@
 /** An image of a FreeBSD system, made of a world that is as small as one can be, and read by others. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
+import { golden } from "../base/testing.ts";
 import { composed, fill, type TreeFiles, type Workplace, workplace } from "../compose/testing.ts";
-import { readGpt, readUfs, type UfsReading } from "../formats/index.ts";
+import { type MtreeEntry, readGpt, readUfs, renderMtree, type UfsReading } from "../formats/index.ts";
 import { readAtFile } from "../formats/testing.ts";
 import { slice, world } from "../world/index.ts";
 import { inspectImage, makeImage, type MadeImage, verifyImage } from "./index.ts";
@@ -50,6 +51,21 @@ function rootOf(file: string): UfsReading {
   return readUfs((offset, length) => read(at + offset, length));
 }
 
+/** Where the links of a path lead that are absolute, as all are of what lies in the store. */
+function realPath(root: UfsReading, path: string): string {
+  const targets = new Map(root.list().map((entry) => [entry.path, entry.target]));
+  const real = (parts: readonly string[]): string => {
+    let at = "";
+    for (const part of parts) {
+      at = at === "" ? part : `${at}/${part}`;
+      const target = targets.get(at);
+      if (target !== undefined) at = real(target.slice(1).split("/"));
+    }
+    return at;
+  };
+  return real(path.split("/"));
+}
+
 describe("an image of a FreeBSD system", () => {
   let place: Workplace;
   let made: MadeImage;
@@ -89,32 +105,57 @@ describe("an image of a FreeBSD system", () => {
   });
 
   test("GRUB reads the kernel and the loader's settings where the links in /boot lead", () => {
-    const entries = new Map(
-      rootOf(file)
-        .list()
-        .map((entry) => [entry.path, entry]),
-    );
-    // GRUB's reader loses the last letter of a link's target, of FreeBSD's own file systems, too.
-    const real = (path: string): string => {
-      let at = "";
-      for (const name of path.slice(1).split("/")) {
-        at = at === "" ? name : `${at}/${name}`;
-        const { target } = entries.get(at) ?? {};
-        if (target !== undefined) at = real(target).slice(1);
-      }
-      return `/${at}`;
-    };
+    const root = rootOf(file);
     const cat = (path: string): string => {
-      const { stdout, stderr, exitCode } = Bun.spawnSync(["grub-fstest", file, "cat", `(loop0,gpt2)${real(path)}`]);
+      // GRUB's reader loses the last letter of a link's target, of FreeBSD's own file systems, too.
+      const { stdout, stderr, exitCode } = Bun.spawnSync(["grub-fstest", file, "cat", `(loop0,gpt2)/${realPath(root, path)}`]);
       if (exitCode !== 0) throw new Error(stderr.toString());
       return stdout.toString();
     };
-    expect(entries.get("boot/kernel")?.type).toBe("symlink");
-    expect(cat("/boot/kernel/kernel")).toBe("kernel\n");
-    expect(cat("/boot/loader.conf")).toContain('vfs.root.mountfrom="ufs:/dev/gpt/garth-root"');
-    expect(cat("/etc/fstab")).toMatch(/^\/dev\/gpt\/garth-root\s+\/\s+ufs\s+rw\s+1\s+1$/m);
-    expect(cat("/etc/rc.conf")).toContain('sshd_enable="YES"');
+    expect(root.list().find(({ path }) => path === "boot/kernel")?.type).toBe("symlink");
+    expect(cat("boot/kernel/kernel")).toBe("kernel\n");
+    expect(cat("boot/loader.conf")).toContain('vfs.root.mountfrom="ufs:/dev/gpt/garth-root"');
+    expect(cat("etc/fstab")).toMatch(/^\/dev\/gpt\/garth-root\s+\/\s+ufs\s+rw\s+1\s+1$/m);
+    expect(cat("etc/rc.conf")).toContain('sshd_enable="YES"');
   });
+
+  const GOLDEN = `${import.meta.dir}/golden/freebsd`;
+  /** Names in the store change with every rendering, and say nothing that is not in the files. */
+  const named = (text: string): string => text.replaceAll(/(?<=frx\/store\/)[0-9a-f]{64}(?=-)/g, "ITEM");
+
+  test("holds a tree whose every owner, mode, size and link is known", () => {
+    const types = { directory: "dir", symlink: "link", file: "file" } as const;
+    const entries = rootOf(file)
+      .list()
+      .map(({ path, type, mode, uid, gid, timeSeconds, sizeBytes, target }): MtreeEntry => {
+        if (type !== "directory" && type !== "symlink" && type !== "file") throw new Error(`${path} is a ${type}`);
+        const own = { path: named(path), type: types[type], mode, uid, gid, timeSeconds };
+        if (type === "symlink") return { ...own, link: named(target ?? "") };
+        return type === "file" ? { ...own, sizeBytes } : own;
+      })
+      .toSorted((left, right) => (left.path < right.path ? -1 : 1));
+    const text = renderMtree(entries);
+    expect(text).toBe(golden(`${GOLDEN}/mtree`, text));
+  });
+
+  for (const path of [
+    "boot/loader.conf",
+    "etc/fstab",
+    "etc/rc.conf",
+    "etc/master.passwd",
+    "etc/passwd",
+    "etc/group",
+    "etc/login.conf",
+    "home/alice/.ssh/authorized_keys",
+  ]) {
+    test(`says in /${path} what it is to say`, () => {
+      const root = rootOf(file);
+      const bytes = root.readFile(realPath(root, path));
+      if (bytes === undefined) throw new Error(`there is no /${path}`);
+      const text = named(Buffer.from(bytes).toString());
+      expect(text).toBe(golden(`${GOLDEN}/${path.slice(path.lastIndexOf("/") + 1)}`, text));
+    });
+  }
 
   test("comes out the same again, and nobody finds anything wrong", async () => {
     expect(again.sha256).toBe(made.sha256);
