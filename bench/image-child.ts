@@ -1,5 +1,5 @@
 /**
- * One piece of work with a large system as a whole process, as a command would do it: `bun image-child.ts ROOT VERB ARGUMENT...`.
+ * One piece of work with a large system as a whole process, as a command would do it: `bun image-child.ts ROOT FAMILY VERB ARGUMENT...`.
  * Prints a line of JSON: what came out, and how long each part took (milliseconds, without the start of the process).
  *
  *     import TREE                the world, held against gc
@@ -27,7 +27,8 @@ import { openStore, STORE_MIGRATION } from "../src/store/index.ts";
 import { sshd, system } from "../src/system/index.ts";
 import { slice, slices, world } from "../src/world/index.ts";
 
-const [root = "", verb = "", first = "", second = "", third = ""] = process.argv.slice(2);
+const [root = "", named = "", verb = "", first = "", second = "", third = ""] = process.argv.slice(2);
+const family = named === "freebsd" ? "freebsd" : "linux";
 const host = localHost();
 const stateDirectory = `${root}/frx/var/garth`;
 host.files.makeDirectory(stateDirectory, { parents: true });
@@ -57,7 +58,7 @@ const context: ComposeContext = { host, store, system: "x86_64-linux", now: Date
 async function composed(worldPath: StorePath, salt: string, version: string): Promise<ComposedSystem> {
   // Declared as packages, because a directory would be read again; they were unpacked before.
   const declared = world({ name: "stock", debian: { suite: "bookworm", packages: ["init"] } });
-  const { kernel, boot } = slices(declared);
+  const { kernel, boot } = slices(declared, family);
   const salted = <Part extends typeof kernel>(part: Part): Part => ({ ...part, prune: [...part.prune, `no-such-path-${salt}`] });
   const parts = [
     salted(kernel),
@@ -72,7 +73,8 @@ async function composed(worldPath: StorePath, salt: string, version: string): Pr
   if (kernelPath === undefined || bootPath === undefined || runtimePath === undefined) throw new Error("a slice was not made");
   const tool = await changedPackage(version);
   const [declaredKernel, bootloader, runtime] = parts;
-  const { spec } = system({ name: "stock", kernel: declaredKernel, bootloader, base: [runtime], services: [sshd()] });
+  const services = family === "freebsd" ? [{ name: "sshd", listens: 22 }] : [sshd()];
+  const { spec } = system({ name: "stock", family, kernel: declaredKernel, bootloader, base: [runtime], services });
   return timed("compose", () =>
     composeSystem(context, listings, spec, {
       kernel: kernelPath,
@@ -134,7 +136,7 @@ async function work(): Promise<Readonly<Record<string, unknown>>> {
         system: made.system,
         root: made.root,
         disk: made.spec.disk,
-        family: "linux",
+        family,
         architecture: "x86_64",
         timeSeconds: 1,
       } as const;

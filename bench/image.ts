@@ -11,68 +11,15 @@ import { type BlockImage, layOutDisk, PARTITION_TYPE, planFat, planGpt } from ".
 import { localHost } from "../src/host/index.ts";
 import { type Container, convertImage, derivedUuid, writeBlocks } from "../src/image/index.ts";
 import { shaInstructions } from "./machine.ts";
-import { type BenchRow, median, type Pair, ratioRow, shownMs } from "./row.ts";
+import { type BenchRow, median, ratioRow, shownMs } from "./row.ts";
+import { alternate, type Child, childOf, numberIn, settled, textIn, timed } from "./runs.ts";
 import { KEPT, stockDebian } from "./stock.ts";
 
 const RUNS = { rootfs: 5, image: 3, convert: 3, small: 9 };
-const RUN_LIMIT_MS = 300_000;
 const MIB = 1 << 20;
 const ROOT = `${KEPT}/images`;
 const host = localHost();
-
-type Argv = readonly [string, ...string[]];
-
-async function timed(argv: Argv, env: Readonly<Record<string, string>> = {}): Promise<number> {
-  const begin = performance.now();
-  await host.run({ argv, timeoutMs: RUN_LIMIT_MS, env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C.UTF-8", ...env } });
-  return performance.now() - begin;
-}
-
-/** What was written before is out of the way of what is measured next. */
-async function settled<Result>(work: () => Promise<Result>): Promise<Result> {
-  await timed(["sync"]);
-  return work();
-}
-
-interface Child {
-  readonly ms: number;
-  readonly result: Readonly<Record<string, unknown>>;
-}
-
-async function child(...words: readonly string[]): Promise<Child> {
-  const begin = performance.now();
-  const program = new URL("image-child.ts", import.meta.url).pathname;
-  const done = await host.run({ argv: [process.execPath, program, ROOT, ...words], timeoutMs: RUN_LIMIT_MS });
-  const ms = performance.now() - begin;
-  console.error(`bench: ${words[0] ?? ""}: ${shownMs(ms)}: ${done.text().trim()}`);
-  return { ms, result: JSON.parse(done.text()) };
-}
-
-function numberIn({ result }: Child, name: string): number {
-  const value = result[name];
-  if (typeof value !== "number") throw new Error(`the child said no ${name}`);
-  return value;
-}
-
-function textIn({ result }: Child, name: string): string {
-  const value = result[name];
-  if (typeof value !== "string") throw new Error(`the child said no ${name}`);
-  return value;
-}
-
-/** Ours and theirs `runs` times; which comes first changes. */
-async function alternate(
-  runs: number,
-  ours: (run: number) => Promise<number>,
-  theirs: (run: number) => Promise<number>,
-): Promise<readonly Pair[]> {
-  const pairs: Pair[] = [];
-  for (let run = 1; run <= runs; run += 1) {
-    if (run % 2 === 0) pairs.push({ oursMs: await ours(run), theirsMs: await theirs(run) });
-    else pairs.push({ theirsMs: await theirs(run), oursMs: await ours(run) });
-  }
-  return pairs;
-}
+const child = childOf(ROOT, "linux");
 
 /** mke2fs gets the same entries, staged beforehand, and the same size; it makes no digest, and ours makes none here. */
 async function rootfsRow(scratch: string, world: string): Promise<BenchRow> {

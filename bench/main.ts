@@ -1,7 +1,7 @@
 /**
  * `npm run bench [-- NAME...]`: every figure of README's table beside the tool it is compared with, in one run; the table on
- * stdout and in bench/RESULTS.md. Ends with 1 when a figure misses its reach. NAMEs pick files: store, build, repository, image, boot,
- * pool.
+ * stdout and in bench/RESULTS.md. Ends with 1 when a figure misses its reach. NAMEs pick files: store, build, repository, image, ufs,
+ * boot, pool.
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,6 +14,7 @@ const PARTS: Readonly<Record<string, () => Promise<readonly BenchRow[]>>> = {
   build: async () => (await import("./build.ts")).buildRows(),
   repository: async () => (await import("./repository.ts")).repositoryRows(),
   image: async () => (await import("./image.ts")).imageRows(),
+  ufs: async () => (await import("./ufs.ts")).ufsRows(),
   boot: async () => (await import("./boot.ts")).bootRows(),
   pool: async () => (await import("./pool.ts")).poolRows(),
 };
