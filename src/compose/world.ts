@@ -1,6 +1,6 @@
 /** Worlds as items: from Debian packages, from a directory of this machine, from an archive, from FreeBSD's sets or packages. */
-import { Problem, sha256Hasher, type StorePath } from "../base/index.ts";
-import { isErrno } from "../host/index.ts";
+import { Problem, type StorePath } from "../base/index.ts";
+import { fileDigests, isErrno } from "../host/index.ts";
 import {
   ABOUT,
   type Attributes,
@@ -68,7 +68,7 @@ async function checkedSets(
     }
     const file = await fileOf(context, source);
     assertThere(context, file);
-    const found = digestOf(context, file);
+    const found = fileDigests(host, file).sha256;
     if (found !== expected) {
       throw new Problem({
         code: "E_SET_DAMAGED",
@@ -81,24 +81,6 @@ async function checkedSets(
     files.push(file);
   }
   return files;
-}
-
-const PART_BYTES = 1 << 20;
-
-function digestOf({ host }: ComposeContext, file: string): string {
-  const hash = sha256Hasher();
-  const part = new Uint8Array(PART_BYTES);
-  const descriptor = host.files.open(file, "r");
-  try {
-    for (let at = 0; ;) {
-      const count = host.files.read(descriptor, part, at);
-      if (count === 0) return hash.digest("hex");
-      hash.update(part.subarray(0, count));
-      at += count;
-    }
-  } finally {
-    host.files.close(descriptor);
-  }
 }
 
 function assertThere({ host }: ComposeContext, file: string): void {

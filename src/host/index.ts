@@ -7,6 +7,7 @@
  *
  * Limits: `run` holds all of stdout and stderr in memory and is for tools that print little; `spawn` hands output on in chunks.
  */
+export { eachChunk, fileDigests } from "./chunks.ts";
 export { isErrno } from "./errno.ts";
 export { localHost } from "./local.ts";
 export { EVENT_PREFIX, openEventReader, parseEvent, SCRIPT_HEAD, type ScriptEvent, scriptLoader, wholeScript } from "./script.ts";

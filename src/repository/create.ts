@@ -4,7 +4,7 @@
  */
 import { Problem, sha256Hasher, STORE_DIRECTORY, type StorePath } from "../base/index.ts";
 import { compressZstd, MAXIMUM_TABLE_BYTES, paddingOf, type ReadAt, readElf, tarEnd, tarHeader } from "../formats/index.ts";
-import { type Host, isErrno } from "../host/index.ts";
+import { fileDigests, type Host, isErrno } from "../host/index.ts";
 import {
   ABI_FILES,
   type Abi,
@@ -217,18 +217,7 @@ function* walk(host: Host, physical: string, relative: string): Generator<TreeEn
 
 function fileFacts(host: Host, path: string): Pick<TreeEntry, "sha256" | "elf"> {
   const elf = withReadAt(host, path, readElf);
-  const hash = sha256Hasher();
-  const descriptor = host.files.open(path, "r");
-  try {
-    const chunk = new Uint8Array(CHUNK_BYTES);
-    for (let offset = 0, count = -1; count !== 0; offset += count) {
-      count = host.files.read(descriptor, chunk, offset);
-      hash.update(chunk.subarray(0, count));
-    }
-  } finally {
-    host.files.close(descriptor);
-  }
-  return { sha256: hash.digest("hex"), ...(elf === undefined ? {} : { elf }) };
+  return { sha256: fileDigests(host, path).sha256, ...(elf === undefined ? {} : { elf }) };
 }
 
 function withReadAt<T>(host: Host, path: string, use: (readAt: ReadAt) => T): T {

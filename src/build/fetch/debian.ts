@@ -7,7 +7,8 @@
 import { Problem } from "../../base/index.ts";
 import { type Apt, aptWords, openApt } from "./apt.ts";
 import { parseStanzas } from "./aptsources.ts";
-import { fileDigests, keepDistfile, newPart } from "./distfiles.ts";
+import { fileDigests } from "../../host/index.ts";
+import { keepDistfile, newPart } from "./distfiles.ts";
 import { type MirrorFailure, nobodyHasIt } from "./problems.ts";
 import { tail } from "./tool.ts";
 import type { FetchContext, Fetched, FetchOf } from "./types.ts";

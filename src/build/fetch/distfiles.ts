@@ -10,36 +10,13 @@
  * A file becomes visible by a rename when all of it is there and its digest is right. It is checked again at every use: the
  * directory may lie on a share, and a person may have edited it.
  */
-import { isSha256, isStorePath, Problem, sha256Hasher, type StorePath } from "../../base/index.ts";
-import { type Host, isErrno } from "../../host/index.ts";
+import { isSha256, isStorePath, Problem, type StorePath } from "../../base/index.ts";
+import { fileDigests, type Host, isErrno } from "../../host/index.ts";
 import type { FetchContext } from "./types.ts";
 
-const CHUNK_BYTES = 1_048_576;
 const PART = /^\.part-(?<owner>[^ ]+)-[0-9]+$/;
 
 type Place = Pick<FetchContext, "host" | "distfiles">;
-
-export function fileDigests(host: Host, path: string): { readonly sha256: string; readonly sizeBytes: number } {
-  const hasher = sha256Hasher();
-  const sizeBytes = eachChunk(host, path, (chunk) => hasher.update(chunk));
-  return { sha256: hasher.digest("hex"), sizeBytes };
-}
-
-export function eachChunk(host: Host, path: string, use: (chunk: Uint8Array) => void): number {
-  const buffer = new Uint8Array(CHUNK_BYTES);
-  const descriptor = host.files.open(path, "r");
-  let total = 0;
-  try {
-    for (;;) {
-      const count = host.files.read(descriptor, buffer, total);
-      if (count === 0) return total;
-      use(buffer.subarray(0, count));
-      total += count;
-    }
-  } finally {
-    host.files.close(descriptor);
-  }
-}
 
 function isFile(host: Host, path: string): boolean {
   return host.files.lstatIfAny(path)?.type === "file";

@@ -7,8 +7,7 @@
  * Limits: http, https and file; no credentials beyond those in the URL; a transfer is picked up at most twice.
  */
 import { rootCertificates } from "node:tls";
-import { isErrno } from "../../host/index.ts";
-import { eachChunk } from "./distfiles.ts";
+import { eachChunk, isErrno } from "../../host/index.ts";
 import { diskProblem, interrupted, throwIfAborted } from "./problems.ts";
 import type { FetchContext, Timeouts } from "./types.ts";
 

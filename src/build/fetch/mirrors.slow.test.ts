@@ -2,8 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { debianSource, npmTarball } from "../../recipe/index.ts";
-import { localHost } from "../../host/index.ts";
-import { fileDigests } from "./distfiles.ts";
+import { fileDigests, localHost } from "../../host/index.ts";
 import { knownFetchPath, realiseFetch } from "./index.ts";
 import { openFetchBench } from "./testing.ts";
 

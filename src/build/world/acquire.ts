@@ -12,11 +12,12 @@
  *     apt-get download ──► each digest right? ──► distfiles
  */
 import { Problem } from "../../base/index.ts";
+import { fileDigests } from "../../host/index.ts";
 import type { WorldSource } from "../../recipe/index.ts";
 import type { LockedPackage, WorldLock } from "../../world/index.ts";
 import { type Apt, aptWords } from "../fetch/apt.ts";
 import { parseStanzas } from "../fetch/aptsources.ts";
-import { distfilePath, fileDigests, findDistfile, keepDistfile, newPart } from "../fetch/distfiles.ts";
+import { distfilePath, findDistfile, keepDistfile, newPart } from "../fetch/distfiles.ts";
 import { type MirrorFailure, nobodyHasIt } from "../fetch/problems.ts";
 import { openWorldApt } from "./resolve.ts";
 import type { WorldContext } from "./types.ts";

@@ -1,8 +1,7 @@
 /** From .deb files to a tree. */
 import { Problem } from "../../base/index.ts";
-import { CLEAN_ENVIRONMENT, type Host, isErrno } from "../../host/index.ts";
+import { CLEAN_ENVIRONMENT, eachChunk, type Host, isErrno } from "../../host/index.ts";
 import { type AttributeTable, parseTarList, type WorldLock } from "../../world/index.ts";
-import { eachChunk } from "../fetch/distfiles.ts";
 import { requireTool } from "../fetch/problems.ts";
 import { runTool } from "../fetch/tool.ts";
 import type { DebFiles } from "./acquire.ts";
