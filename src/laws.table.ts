@@ -45,6 +45,11 @@ export const ROOMS: readonly Room[] = [
     imports: ["base", "build", "formats", "host", "ledger", "pkg", "recipe", "repository", "store", "system", "world"],
   },
   { stage: "act, high", room: "image", imports: ["base", "formats", "host", "store", "system"] },
+  {
+    stage: "act, high",
+    room: "deploy",
+    imports: ["base", "formats", "host", "image", "remote", "store", "system"],
+  },
   { stage: "act, high", room: "gate", imports: ["base", "host", "machine", "store"] },
   {
     stage: "act, high",
@@ -89,6 +94,7 @@ export const ROOMS: readonly Room[] = [
       "build",
       "compose",
       "config",
+      "deploy",
       "gate",
       "guest",
       "host",

@@ -117,6 +117,7 @@ export async function composeSystem(
     accounts: family.accounts(composition),
     items: inImageOrder(closure, made.path, paths).map((path) => itemOf(listings, path)),
     system: itemOf(listings, made.path),
+    closure: context.store.closure([made.path]),
     profile: itemOf(listings, profile),
     development: developmentItem,
     base,

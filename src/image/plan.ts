@@ -26,7 +26,7 @@ import {
 } from "../formats/index.ts";
 import type { DiskSpec, Family, RootPlan } from "../system/index.ts";
 
-export const LAYOUT = "image-1";
+export const LAYOUT = "image-2";
 
 export interface ImageWish {
   /** What the numbers are derived from: the store path of the system. */

@@ -5,9 +5,11 @@
  */
 import { Problem, type StorePath } from "../base/index.ts";
 import { visText } from "../formats/index.ts";
+import { freebsdBootLines } from "./generations.ts";
 import type { SystemSpec } from "./types.ts";
 
-/** Where the loader reads beside loader.conf. It says which system was started, which the system's own files cannot know. */
+export const LOADER_CONF = "boot/loader.conf";
+/** Where the loader reads beside it: whoever keeps the machine may have settings of his own there. */
 export const LOADER_LOCAL = "boot/loader.conf.local";
 /** Scripts of the system item, beside those that packages bring. */
 export const RC_DIRECTORY = "usr/local/etc/rc.d";
@@ -48,8 +50,8 @@ export function renderLoaderConf(spec: SystemSpec): string {
   return `# loader.conf(5) of the system ${spec.name}\n${lines.join("")}`;
 }
 
-/** @throws Problem E_SYSTEM_INVALID for a path that the kernel would leave out */
-export function renderLoaderLocal(spec: SystemSpec, system: StorePath): string {
+/** Of the first generation. @throws Problem E_SYSTEM_INVALID for a path that the kernel would leave out */
+export function generationLines(spec: SystemSpec, system: StorePath): string {
   if (system.length >= KENV_BYTES)
     throw invalid(
       spec,
@@ -57,7 +59,7 @@ export function renderLoaderLocal(spec: SystemSpec, system: StorePath): string {
       `${system} is longer than the ${KENV_BYTES - 1} bytes that kenv(1) keeps`,
       "choose a shorter name",
     );
-  return `garth.system="${system}"\n`;
+  return freebsdBootLines(system, 1);
 }
 
 /** "comconsole,115200", "comconsole,efi": consoles in the loader's order, and the speed of a serial one. */

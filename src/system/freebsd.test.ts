@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { golden, thrownProblem } from "../base/testing.ts";
 import { parseMtree } from "../formats/index.ts";
 import { freebsdAccounts, freebsdBoot, planFreebsd } from "./freebsd.ts";
-import { renderFstab, renderHosts, renderLoaderConf, renderLoaderLocal, renderRcConf } from "./freebsd-conf.ts";
+import { generationLines, renderFstab, renderHosts, renderLoaderConf, renderRcConf } from "./freebsd-conf.ts";
 import { renderRootMtree } from "./freebsd-mtree.ts";
 import { SAMPLE, SAMPLE_COMPOSITION, SAMPLE_SYSTEM, sampleService } from "./freebsd-sample.ts";
 import type { SystemSpec } from "./types.ts";
@@ -29,10 +29,10 @@ describe("loader.conf", () => {
   });
 
   test("which system it is stands beside it, and is never cut short", () => {
-    expect(renderLoaderLocal(SAMPLE, SAMPLE_SYSTEM)).toBe(`garth.system="${SAMPLE_SYSTEM}"\n`);
+    expect(generationLines(SAMPLE, SAMPLE_SYSTEM)).toContain(`garth.system="${SAMPLE_SYSTEM}"\n`);
     const longest = `${SAMPLE_SYSTEM}${"x".repeat(127 - SAMPLE_SYSTEM.length)}` as const;
-    expect(renderLoaderLocal(SAMPLE, longest)).toContain(longest);
-    expect(thrownProblem(() => renderLoaderLocal(SAMPLE, `${longest}x`)).code).toBe("E_SYSTEM_INVALID");
+    expect(generationLines(SAMPLE, longest)).toContain(longest);
+    expect(thrownProblem(() => generationLines(SAMPLE, `${longest}x`)).code).toBe("E_SYSTEM_INVALID");
   });
 
   for (const [settings, field] of [
@@ -174,14 +174,22 @@ describe("the system item", () => {
     expect(without).toMatchObject({ content: { kind: "part" } });
   });
 
-  test("/boot of the root: links into the item, and which item it is", () => {
+  test("/boot of the root: links into the item, and settings that say which item it is", () => {
     const listing = [...found.tree].map(([path, { type }]) => ({ path, type, executable: false, sizeBytes: 0 }));
     expect(freebsdBoot(SAMPLE, { path: SAMPLE_SYSTEM, listing })).toEqual([
-      ...["defaults", "device.hints", "kernel", "loader", "loader.conf", "loader.efi", "lua", "modules"].map((name) => ({
+      { path: "boot", kind: "directory" },
+      ...["defaults", "device.hints", "kernel", "loader", "loader.efi", "lua", "modules"].map((name) => ({
         path: `boot/${name}`,
+        kind: "link" as const,
         target: `${SAMPLE_SYSTEM}/boot/${name}`,
       })),
-      { path: "boot/loader.conf.local", text: `garth.system="${SAMPLE_SYSTEM}"\n` },
+      { path: "boot/garth", kind: "directory" },
+      { path: "boot/garth/1", kind: "link", target: `${SAMPLE_SYSTEM}/boot` },
+      {
+        path: "boot/loader.conf",
+        kind: "text",
+        text: `${textOf(found, "boot/loader.conf")}kernel="garth/1/kernel"\ngarth.system="${SAMPLE_SYSTEM}"\ngarth.generation="1"\n`,
+      },
     ]);
   });
 

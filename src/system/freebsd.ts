@@ -21,15 +21,17 @@ import { baseEtc, metadata, ownerLines, treeBuilder } from "./closure.ts";
 import { ETC_OWNERS, freebsdActivation } from "./freebsd-activate.ts";
 import {
   invalid,
+  generationLines,
+  LOADER_CONF,
   LOADER_LOCAL,
   renderFstab,
   renderHosts,
   renderLoaderConf,
-  renderLoaderLocal,
   renderRcConf,
   SSHD_CONFIG,
 } from "./freebsd-conf.ts";
 import { freebsdScripts } from "./freebsd-services.ts";
+import type { GenerationEntry } from "./generations.ts";
 import type { ClosurePlan, Composition, Part, PlannedEntry, SystemSpec } from "./types.ts";
 
 /**
@@ -124,7 +126,7 @@ export function planFreebsd(composition: Composition): ClosurePlan {
 
   text("activate", freebsdActivation(spec, accounts), true);
   for (const [path, target] of bootLinks(composition)) link(path, target);
-  text("boot/loader.conf", renderLoaderConf(spec));
+  text(LOADER_CONF, renderLoaderConf(spec));
   for (const [path, entry, owner] of baseEtc(composition, NOT_TAKEN)) {
     put(path, entry);
     if (owner !== undefined) owners.set(path.slice("etc/".length), owner);
@@ -161,15 +163,21 @@ function file(text: string, executable = false): PlannedEntry {
   return { type: "file", executable, content: { kind: "text", text } };
 }
 
-/** What /boot of the root is: links into the system item, and the file that says to the kernel which item it is. */
+/**
+ * What /boot of the root is: links into the system item for the loader and what it reads, and the settings of the first generation, which
+ * say to loader and kernel which item it is. `boot/kernel` is for people: the loader goes by the generation's own link.
+ */
 export function freebsdBoot(
   spec: SystemSpec,
   system: { readonly path: StorePath; readonly listing: readonly ListedEntry[] },
-): readonly ({ readonly path: string } & ({ readonly target: string } | { readonly text: string }))[] {
-  const children = system.listing.filter(({ path }) => /^boot\/[^/]+$/.test(path));
+): readonly GenerationEntry[] {
+  const children = system.listing.filter(({ path }) => /^boot\/[^/]+$/.test(path) && path !== LOADER_CONF);
   return [
-    ...children.map(({ path }) => ({ path, target: `${system.path}/${path}` })),
-    { path: LOADER_LOCAL, text: renderLoaderLocal(spec, system.path) },
+    { path: "boot", kind: "directory" },
+    ...children.map(({ path }) => ({ path, kind: "link", target: `${system.path}/${path}` }) as const),
+    { path: "boot/garth", kind: "directory" },
+    { path: "boot/garth/1", kind: "link", target: `${system.path}/boot` },
+    { path: LOADER_CONF, kind: "text", text: `${renderLoaderConf(spec)}${generationLines(spec, system.path)}` },
   ];
 }
 
@@ -181,7 +189,7 @@ function bootLinks({ kernel, bootloader }: Composition): readonly (readonly [str
   const children = (part: Part): readonly string[] =>
     part.listing.flatMap(({ path }) => (/^boot\/[^/]+$/.test(path) ? [path] : []));
   const ofKernel = new Set(["boot/kernel", "boot/modules", "boot/firmware"]);
-  const ofNobody = new Set(["boot/loader.conf", LOADER_LOCAL, "boot/efi"]);
+  const ofNobody = new Set([LOADER_CONF, LOADER_LOCAL, "boot/nextboot.conf", "boot/garth", "boot/efi"]);
   return [
     ...children(kernel)
       .filter((path) => ofKernel.has(path))

@@ -47,10 +47,12 @@ function factsOf(
   const plan = planLinux(whole);
   const profile = item(PROFILE, listingOf(planProfile([...base, KERNEL, PACKAGE], isOutsideProfile)));
   const system = item(SAMPLE_SYSTEM, listingOf(plan.tree));
+  const items = [...[...base, KERNEL, BOOT, PACKAGE].map(asItem), profile, system];
   return {
     spec: whole.spec,
     accounts: linuxAccounts({ spec: whole.spec, baseTexts: BASE_TEXTS }),
-    items: [...[...base, KERNEL, BOOT, PACKAGE].map(asItem), profile, system],
+    items,
+    closure: items.map(({ path }) => path),
     system,
     profile,
     development: undefined,
@@ -203,21 +205,25 @@ describe("the EFI system partition", () => {
       ]),
     );
   const name = "5".repeat(16);
+  const entry = (sortKey: string): string =>
+    [
+      "title sample (generation 1)",
+      `sort-key ${sortKey}`,
+      "version 1",
+      `linux /garth/${name}/kernel`,
+      `initrd /garth/${name}/initrd`,
+      `options garth.system=${SAMPLE_SYSTEM} garth.generation=1 garth.root=garth-root console=ttyS0,115200 panic=1 quiet`,
+      "",
+    ].join("\n");
 
   test("has the loader, and kernel, initial RAM disk and entry of this system", () => {
     expect(files(factsOf())).toEqual({
       "EFI/BOOT/BOOTX64.EFI": `${BOOT.path}/usr/lib/systemd/boot/efi/systemd-bootx64.efi`,
       [`garth/${name}/kernel`]: `${KERNEL.path}/boot/vmlinuz-${RELEASE}`,
       [`garth/${name}/initrd`]: `${SAMPLE_SYSTEM}/boot/initrd`,
-      [`loader/entries/garth-${name}.conf`]: [
-        "title sample",
-        `version ${name}`,
-        `linux /garth/${name}/kernel`,
-        `initrd /garth/${name}/initrd`,
-        `options garth.system=${SAMPLE_SYSTEM} garth.root=garth-root console=ttyS0,115200 panic=1 quiet`,
-        "",
-      ].join("\n"),
-      "loader/loader.conf": `timeout 0\ndefault garth-${name}.conf\neditor no\n`,
+      "loader/entries/garth-1.conf": entry("garth-2"),
+      "loader/entries/garth-current.conf": entry("garth-1"),
+      "loader/loader.conf": "timeout 0\neditor no\n",
     });
   });
 

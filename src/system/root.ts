@@ -6,6 +6,7 @@
  *     /etc              the files of the system item, each its own: a running system may change them
  *     /var /root ...    copied from the base
  *     /run/current-system, /run/current-development
+ *     /var/lib/garth/system, /frx/var/garth/roots     its first generation (generations.ts)
  *
  * The order is that of an image: what changes least comes first, so that the next image differs near its end.
  */
@@ -14,6 +15,7 @@ import type { Content, FileSystemEntry } from "../formats/index.ts";
 import { attributesOf, type AttributeTable, type ListedEntry } from "../world/index.ts";
 import type { Accounts } from "./accounts.ts";
 import { freebsdBoot } from "./freebsd.ts";
+import { bootDirectory, firstGeneration, linuxBootEntry, SORT_KEYS } from "./generations.ts";
 import { STAMP } from "./linux-activate.ts";
 import { COPIED, hasHome, isCopied, MADE } from "./places.ts";
 import type { Part, RootPlan, SystemSpec } from "./types.ts";
@@ -33,6 +35,8 @@ export interface RootFacts {
   /** Everything the system needs, in the order in which it goes into the image. */
   readonly items: readonly RootItem[];
   readonly system: RootItem;
+  /** Of the running system: what its generation holds in the store. */
+  readonly closure: readonly StorePath[];
   readonly profile: RootItem;
   readonly development: StorePath | undefined;
   readonly base: readonly Part[];
@@ -42,6 +46,8 @@ export interface RootFacts {
   readonly bootloader: Part;
   /** Whole seconds since 1970: of every file. */
   readonly timeSeconds: number;
+  /** How the machine came by its first generation; default `by=image`. */
+  readonly made?: Readonly<Record<string, string>>;
 }
 
 export function planRoot(facts: RootFacts): RootPlan {
@@ -90,9 +96,10 @@ export function planRoot(facts: RootFacts): RootPlan {
   for (const part of facts.base) for (const entry of copiedEntries(part, timeSeconds)) put(entry);
   for (const entry of etcEntries(facts)) put(entry);
   text(`etc/${STAMP}`, `${system.path}\n`, 0o644);
-  for (const entry of spec.family === "freebsd" ? freebsdBoot(spec, system) : []) {
-    if (entry.path.startsWith("boot/")) directory("boot");
-    if ("target" in entry) link(entry.path, entry.target);
+  const generation = firstGeneration(system.path, facts.closure, facts.made ?? { by: "image" });
+  for (const entry of [...(spec.family === "freebsd" ? freebsdBoot(spec, system) : []), ...generation]) {
+    if (entry.kind === "directory") directory(entry.path);
+    else if (entry.kind === "link") link(entry.path, entry.target);
     else text(entry.path, entry.text, 0o644);
   }
   for (const { name, home, authorizedKeys } of spec.users) {
@@ -177,34 +184,29 @@ function contentOf(item: { readonly path: StorePath; readonly listing: readonly 
 const bytes = (text: string): Content => ({ kind: "bytes", bytes: new TextEncoder().encode(text) });
 
 /**
- * systemd-boot with one entry (the Boot Loader Specification, type 1). Kernel and initial RAM disk lie below the digest of the system
- * they are of: the entries of two systems never share a name.
+ * systemd-boot with the first generation: as the current one, and as one that is chosen at the menu. Kernel and initial RAM disk lie
+ * below the digest of the system they are of, so that generations with one system have them once.
  */
-function linuxEsp({ system, kernel, bootloader, commandLine, spec }: RootFacts): RootPlan["esp"] {
+function linuxEsp({ system, kernel, bootloader, commandLine }: RootFacts): RootPlan["esp"] {
   const kernelLink = system.listing.find(({ path }) => path === "boot/kernel")?.target ?? "";
   const loader = bootloader.listing.find(({ path }) =>
     /^usr\/lib\/systemd\/boot\/efi\/systemd-boot(?:x64|aa64)\.efi$/.test(path),
   );
-  const name = system.path.slice("/frx/store/".length, "/frx/store/".length + 16);
+  const name = bootDirectory(system.path);
   const esp: { path: string; content: Content }[] = [];
   if (loader !== undefined) {
     const machine = loader.path.endsWith("x64.efi") ? "X64" : "AA64";
     esp.push({ path: `EFI/BOOT/BOOT${machine}.EFI`, content: contentOf(bootloader, loader.path) });
   }
-  const entry = [
-    `title ${spec.name}`,
-    `version ${name}`,
-    `linux /garth/${name}/kernel`,
-    `initrd /garth/${name}/initrd`,
-    `options garth.system=${system.path} ${commandLine.join(" ")}`,
-    "",
-  ].join("\n");
+  const entry = (sortKey: string): Content => bytes(linuxBootEntry({ system: system.path, generation: 1, sortKey, commandLine }));
   return [
     ...esp,
     { path: `garth/${name}/kernel`, content: contentOf(kernel, kernelLink.slice(kernel.path.length + 1)) },
     { path: `garth/${name}/initrd`, content: contentOf(system, "boot/initrd") },
-    { path: `loader/entries/garth-${name}.conf`, content: bytes(entry) },
-    { path: "loader/loader.conf", content: bytes(`timeout 0\ndefault garth-${name}.conf\neditor no\n`) },
+    { path: "loader/entries/garth-1.conf", content: entry(SORT_KEYS.menu) },
+    { path: "loader/entries/garth-current.conf", content: entry(SORT_KEYS.current) },
+    // No default: the first entry is, in the order of their sort keys, less those that have no try left.
+    { path: "loader/loader.conf", content: bytes("timeout 0\neditor no\n") },
   ];
 }
 
