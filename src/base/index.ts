@@ -14,6 +14,7 @@ export {
   namePart,
   parseStorePath,
   SCHEME,
+  GENERATIONS_DIRECTORY,
   PACKAGED_DIRECTORY,
   STORE_DIRECTORY,
   storePath,

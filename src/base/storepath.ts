@@ -10,6 +10,8 @@ import { Problem } from "./problem.ts";
 export const STORE_DIRECTORY = "/frx/store";
 /** In it: a link for each item that came there by a package manager, and goes by it. */
 export const PACKAGED_DIRECTORY = ".packaged";
+/** Of a machine's root: a directory for each system it has been given, with a list of its store items (system/generations.ts). */
+export const GENERATIONS_DIRECTORY = "var/lib/garth/system/generations";
 export const SCHEME = "garth-1";
 
 /** The logical path: the name used inside sandboxes, images and packages, wherever the physical store is. */

@@ -160,6 +160,19 @@ describe("gc", () => {
     expect((await test.store.gc({})).orphans).toEqual([`${directory}/${name}`]);
   });
 
+  test("what a generation of the machine names stays until the generation goes", async () => {
+    using test = openTestStore();
+    const { directory } = test.store;
+    const name = `${"b".repeat(64)}-system-web`;
+    const generation = `${test.root}/var/lib/garth/system/generations/2`;
+    fs.mkdirSync(`${directory}/${name}`, { recursive: true });
+    fs.mkdirSync(generation, { recursive: true });
+    fs.writeFileSync(`${generation}/items`, `${name}\n`);
+    expect((await test.store.gc({})).orphans).toEqual([]);
+    fs.rmSync(generation, { recursive: true });
+    expect((await test.store.gc({})).orphans).toEqual([`${directory}/${name}`]);
+  });
+
   test("roots: a file in the way, an item that is not there", async () => {
     using test = openTestStore();
     const { path } = test.store.addText("item", "item", []);

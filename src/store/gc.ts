@@ -8,10 +8,10 @@
  * Rows go first and durably, so a crash leaves orphans and never an item without content. Directories move under the lock, so
  * nobody registers the same path in between; emptying needs no lock. An item being registered moves into the store under the
  * same lock and gets its row there, so a directory without a row belongs to nobody, unless a package manager put it there and a mark
- * beside it (pkg/compose.ts): Garth itself may be such a one.
+ * beside it (pkg/compose.ts), or a generation of this machine names it (system/generations.ts): Garth itself may be such a one.
  */
 import type { StorePath } from "../base/index.ts";
-import { isStorePath, PACKAGED_DIRECTORY, STORE_DIRECTORY } from "../base/index.ts";
+import { GENERATIONS_DIRECTORY, isStorePath, PACKAGED_DIRECTORY, STORE_DIRECTORY } from "../base/index.ts";
 import { moveItem } from "./commit.ts";
 import type { StoreContext } from "./context.ts";
 import { deleteItems } from "./items.ts";
@@ -103,7 +103,15 @@ function packagedNames({ files, directory }: StoreContext): ReadonlySet<string> 
   return new Set(files.list(marks).map((name) => Buffer.from(name).toString("utf8")));
 }
 
-/** Directories of the store without a row, into the trash and away; those of a package manager stay. Returns what they were. */
+/** Items of the systems that this machine has been given, from somewhere else: they stay until their generation is removed. */
+function generationNames({ files, directory }: StoreContext): ReadonlySet<string> {
+  const generations = `${directory.slice(0, -STORE_DIRECTORY.length)}/${GENERATIONS_DIRECTORY}`;
+  if (!directory.endsWith(STORE_DIRECTORY) || !files.exists(generations)) return new Set();
+  const names = files.list(generations).map((name) => Buffer.from(name).toString("utf8"));
+  return new Set(names.flatMap((name) => (files.readTextIfAny(`${generations}/${name}/items`) ?? "").split("\n")));
+}
+
+/** Directories of the store without a row, into the trash and away; those of a package manager and of generations stay. Returns what they were. */
 export function sweep(context: StoreContext, dryRun: boolean): readonly string[] {
   const { files, ledger } = context;
   const look = (): string[] => {
@@ -114,8 +122,8 @@ export function sweep(context: StoreContext, dryRun: boolean): readonly string[]
         .all()
         .map((row) => String(row["path"])),
     );
-    const packaged = packagedNames(context);
-    return names.filter((name) => !name.startsWith(".") && !packaged.has(name) && !valid.has(`${STORE_DIRECTORY}/${name}`));
+    const held = new Set([...packagedNames(context), ...generationNames(context)]);
+    return names.filter((name) => !name.startsWith(".") && !held.has(name) && !valid.has(`${STORE_DIRECTORY}/${name}`));
   };
   if (dryRun) return look().map((name) => `${context.directory}/${name}`);
   const trash = context.fresh("trash");
