@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { posix } from "node:path";
 import fc from "fast-check";
 import { Problem, type StorePath } from "../base/index.ts";
 import { thrownProblem } from "../base/testing.ts";
@@ -110,6 +111,15 @@ describe("a profile", () => {
       "usr/odd -> <headers>/usr/odd",
       "usr/same -> <headers>/usr/same",
     ]);
+  });
+
+  test("takes links that say the same as one, in a directory of any name and whichever way they say it", () => {
+    const [one, two] = [part("one", ["a", "etc -> ."], "usr/c"), part("two", ["etc -> .", "usr -> ."], "usr/c")];
+    expect(plan(one, two)).toEqual(["usr/", "usr/c/", "usr/c/a -> <one>/a", "usr/c/etc -> .", "usr/c/usr -> ."]);
+    const [relative, absolute] = [part("relative", ["usr/x/conf -> ../../etc"]), part("absolute", ["usr/x/conf -> /etc"])];
+    expect(plan(relative, absolute)).toEqual(["usr/", "usr/x/", "usr/x/conf -> /etc"]);
+    const other = part("other", ["etc -> a", "a"], "usr/c");
+    expect(thrownProblem(() => plan(one, other)).details).toContain("/usr/c/etc: one and other");
   });
 
   test("names both parts and every path that they both bring, up to a number that can be read", () => {
@@ -251,19 +261,22 @@ const parts = fc
   );
 
 describe("a profile and one tree with everything copied into it", () => {
+  /** A link as the profile has it: by its own target, or absolute where that is not in a profile. Parts are read from their root. */
+  function written(prefix: string, path: string, target: string): string {
+    const leadsTo = posix.join("/", prefix, posix.dirname(path), target).slice(1);
+    return target.startsWith("/") || (leadsTo !== "" && !isOutsideProfile(leadsTo)) ? target : `/${leadsTo}`;
+  }
+
   /** Two parts bring one path, and it is not a directory of both. Links that say the same are one. */
   function conflicts(all: readonly Part[]): boolean {
     const seen = new Map<string, string>();
     return all.some(({ name, prefix, listing }) => {
       const above = prefix.split("/").map((_, index, names) => names.slice(0, index + 1).join("/"));
       const made = prefix === "" ? [] : above.map((each) => ({ full: each, key: "directory" }));
-      const own = listing.map(({ path: each, type, target = "" }) => {
-        const isKept = type === "symlink" && (target.startsWith("/") || !isOutsideProfile(each));
-        return {
-          full: prefix === "" ? each : `${prefix}/${each}`,
-          key: type === "directory" ? type : isKept ? `link ${target}` : `file of ${name}`,
-        };
-      });
+      const own = listing.map(({ path: each, type, target = "" }) => ({
+        full: prefix === "" ? each : `${prefix}/${each}`,
+        key: type === "directory" ? type : type === "symlink" ? `link ${written(prefix, each, target)}` : `file of ${name}`,
+      }));
       return [...made, ...own].some(({ full, key }) => {
         if (isOutsideProfile(full)) return false;
         const other = seen.get(full);
