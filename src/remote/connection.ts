@@ -26,6 +26,8 @@ export interface ConnectionOptions {
   readonly host: Host;
   readonly name: string;
   readonly url: string;
+  /** It is in no list. */
+  readonly isVisited?: boolean;
   readonly identityFile?: string | undefined;
   /** Has the host's key under its name. */
   readonly knownHostsFile: string;
@@ -47,7 +49,7 @@ export function openConnection(options: ConnectionOptions): Connection {
   const { silenceMs = SILENCE_MS, undoLimitMs = UNDO_LIMIT_MS } = options;
   const address = parseAddress(url);
   const reach: Reach = { name, address, identityFile, knownHostsFile, configFile };
-  const whom: Whom = { name, url };
+  const whom: Whom = { name, url, isVisited: options.isVisited ?? false };
   const environment = sshEnvironment(options.environment);
   const sockets = socketDirectory(host, options.runtimeDirectory);
   const masters = new Masters({ host, reach, whom, environment, silenceMs, socketDirectory: sockets.make });

@@ -5,6 +5,8 @@ import { Problem } from "../base/index.ts";
 export interface Whom {
   readonly name: string;
   readonly url: string;
+  /** It is in no list: it was named by its address, for once. */
+  readonly isVisited?: boolean;
 }
 
 function plain(lines: readonly string[]): readonly string[] {
@@ -98,14 +100,15 @@ export function wrongKey(
   });
 }
 
-export function unknownKey({ name, url }: Whom, doing: string, offered: string): Problem {
+export function unknownKey({ name, url, isVisited = false }: Whom, doing: string, offered: string): Problem {
+  const accept = isVisited ? `--host-key ${offered}` : `garth host add ${name} ${url} --host-key ${offered}`;
   return new Problem({
     code: "E_HOST_KEY_UNKNOWN",
     message: `${doing}: nobody here knows the key of the host ${name} (${url})`,
     details: [`offered ${offered}`],
     hint:
       "there, `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` prints the right one (or that of another type); " +
-      `if it is the same: garth host add ${name} ${url} --host-key ${offered}`,
+      `if it is the same: ${accept}`,
     exit: 3,
   });
 }
@@ -119,12 +122,17 @@ export function lost({ name, url }: Whom, doing: string, what: string, said: rea
   });
 }
 
-export function scriptFailed({ name }: Whom, doing: string, status: number, words: readonly string[]): Problem {
+export function scriptFailed(
+  { name, isVisited = false }: Whom,
+  doing: string,
+  status: number,
+  words: readonly string[],
+): Problem {
   return new Problem({
     code: "E_SCRIPT_FAILED",
     message: `${doing} on the host ${name}: the script ended with status ${status}`,
     details: plain(words),
-    hint: `garth host check ${name} says what it lacks`,
+    ...(isVisited ? {} : { hint: `garth host check ${name} says what it lacks` }),
   });
 }
 

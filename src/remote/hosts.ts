@@ -13,7 +13,7 @@ import type { Store } from "../store/index.ts";
 import { checkName, parseAddress } from "./address.ts";
 import { openConnection } from "./connection.ts";
 import { badHost, beingChanged, hostBusy, hostExists, scriptFailed, unknownHost, type Whom } from "./errors.ts";
-import { checkAccepted, recordKey } from "./keys.ts";
+import { checkAccepted, checkIdentity, recordKey } from "./keys.ts";
 import { lookAt } from "./look.ts";
 import { sshEnvironment } from "./master.ts";
 import { makePlaceScript, purgeScript } from "./place-script.ts";
@@ -247,8 +247,7 @@ function validated(host: Host, wish: HostWish) {
   const address = parseAddress(url);
   if (jobs !== undefined && !(Number.isSafeInteger(jobs) && jobs >= 1 && jobs <= JOBS_MAX))
     throw badHost(`${jobs} is no number of builds at one time`, `it is from 1 to ${JOBS_MAX}`);
-  if (identityFile !== undefined && !host.files.exists(identityFile))
-    throw badHost(`there is no key ${identityFile}`, "--identity names the private key: ~/.ssh/id_ed25519");
+  checkIdentity(host, identityFile);
   // No name of it can be a step back, a line's end is no part of an event. In the locale of our scripts FreeBSD's mount(8) and jls(8) print a
   // question mark for what is not ASCII.
   if (!/^(?:\/(?!\.{1,2}(?:\/|$))[ -.0-~]+)+$/.test(root) || Buffer.byteLength(root) > ROOT_MAX_BYTES)

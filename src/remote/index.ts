@@ -5,6 +5,7 @@
  *                       │                          ├─ script: sent whole, led by its leash, undone by itself
  *                       │                          ├─ store: closures sent and checked by mtree(8), outputs fetched and checked by NAR
  *                       └──site──► where builds run, for the scheduler
+ *     address ──visit──► key accepted ──► connection, and nothing is kept of it here
  *
  * Limits: 8 scripts at a time over one connection (a server gives it 10 sessions); another connection is opened when somebody has waited
  * for a session for a second, up to 8 of them; beyond that scripts wait in the order of their asking. A host that is silent for 45 s is
@@ -12,5 +13,9 @@
  */
 export { type ConnectionOptions, openConnection } from "./connection.ts";
 export { type HostsOptions, openHosts } from "./hosts.ts";
+export { makePlaceScript } from "./place-script.ts";
 export { HOST_MIGRATION } from "./records.ts";
+export type { Sender, SendRecord } from "./send.ts";
+export { openHostStore } from "./store.ts";
 export type * from "./types.ts";
+export { openVisit, type VisitOptions, type VisitWish } from "./visit.ts";

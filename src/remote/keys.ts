@@ -24,6 +24,12 @@ export function checkAccepted(accepted: string | undefined): string | undefined 
   );
 }
 
+/** @throws Problem E_BAD_HOST (exit 2) where there is none */
+export function checkIdentity(host: Host, identityFile: string | undefined): void {
+  if (identityFile !== undefined && !host.files.exists(identityFile))
+    throw badHost(`there is no key ${identityFile}`, "--identity names the private key: ~/.ssh/id_ed25519");
+}
+
 /** Writes the reach's known_hosts file anew. @throws Problem E_HOST_KEY, E_HOST_KEY_UNKNOWN, E_HOST_UNREACHABLE */
 export async function recordKey(parts: Omit<MasterParts, "silenceMs">, accepted: string | undefined): Promise<void> {
   const { host, reach, whom } = parts;

@@ -149,6 +149,9 @@ async function within(ended: Promise<unknown>, limitMs: number, onLate: () => vo
   }
 }
 
+const CHANGED =
+  "it had another one when this command began: several machines seem to answer there in turn, or its keys do not outlive a start";
+
 /** What an ssh(1) that got no connection said, as a problem. */
 export function refusal(
   { host, reach, whom }: Pick<MasterParts, "host" | "reach" | "whom">,
@@ -167,7 +170,9 @@ export function refusal(
         whom,
         doing,
         { expected: recorded, offered: refused.offered === undefined ? [] : [refused.offered] },
-        `if it was made anew: garth host rm ${whom.name}, then add it again with its new fingerprint`,
+        whom.isVisited === true
+          ? CHANGED
+          : `if it was made anew: garth host rm ${whom.name}, then add it again with its new fingerprint`,
       );
     case "unknown-key":
       return recorded.length === 0
@@ -176,7 +181,9 @@ export function refusal(
             whom,
             doing,
             { expected: recorded, offered: [] },
-            `it shows a key of a type that was not recorded: garth host rm ${whom.name}, then add it again`,
+            whom.isVisited === true
+              ? CHANGED
+              : `it shows a key of a type that was not recorded: garth host rm ${whom.name}, then add it again`,
           );
   }
 }

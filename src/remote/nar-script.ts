@@ -101,7 +101,7 @@ const ODD_MAX = 20;
 
 /** From the list to shell that writes frames into f/ and their names, with those of the files between them, to descriptor 3. */
 const FRAME = `frame() {
-  awk '
+  awk -v "flat=\${flat-}" '
     function number(value,  at, out) {
       for (at = 0; at < 8; at++) {
         out = out sprintf("\\\\%03o", value % 256)
@@ -127,6 +127,7 @@ const FRAME = `frame() {
       held = ""
     }
     function shown(path,  part, count, at, out) {
+      if (path == ".") return "/" flat
       count = split(path, part, "/")
       for (at = 1; at <= count; at++) out = out "/" bytes(part[at])
       return out
@@ -160,7 +161,7 @@ const FRAME = `frame() {
       } else if ($2 == "l") {
         say("$L", 64)
         word($5)
-        say("$C$C", 32)
+        say(depth > 0 ? "$C$C" : "$C", depth > 0 ? 32 : 16)
       } else {
         if ($3 == 1) say("$X", 96)
         else say("$R", 64)
@@ -169,7 +170,7 @@ const FRAME = `frame() {
           flush("." shown($1) "\\\\000")
           total += $4
         }
-        say(zeros[(8 - $4 % 8) % 8] "$C$C", (8 - $4 % 8) % 8 + 32)
+        say(zeros[(8 - $4 % 8) % 8] (depth > 0 ? "$C$C" : "$C"), (8 - $4 % 8) % 8 + (depth > 0 ? 32 : 16))
       }
       if (length(held) > 8000) flush("")
     }
@@ -203,7 +204,7 @@ const WORDS = {
 /**
  * Functions of the shell. `list DIRECTORY` prints its lines, unsorted. `frame` takes them sorted, prints what `digest` wants as ./frames, and
  * writes KIND PATH of what no output may hold to ./odd, where there is any. `digest DIRECTORY` sets $digest and $size, in a directory where f/
- * is empty.
+ * is empty. On Linux all three take a file or a symlink too; of a file $flat has the last name, in plain characters.
  */
 export function narFunctions(system: System): string {
   const freebsd = operatingSystemOf(system) === "freebsd";
@@ -216,7 +217,7 @@ ${words.map((line) => `  # shellcheck disable=SC2034\n${line}`).join("")}  # she
   here=$PWD
   # shellcheck disable=SC1091
   . ./frames 3>names
-  digest=$(cd "$1" && xargs -0 cat <"$here/names" | ${freebsd ? "sha256 -q" : "sha256sum"})
+  digest=$(cd "\${1%"\${flat-}"}" && xargs -0 cat <"$here/names" | ${freebsd ? "sha256 -q" : "sha256sum"})
   digest=\${digest%% *}
 }
 `;

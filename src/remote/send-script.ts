@@ -15,19 +15,23 @@
  *
  * An archive that breaks off is worth what was whole of it: nothing here depends on anybody listening. A name is in store/ only when all that
  * it refers to is. Nothing in store/ is ever replaced. What a killed script left in incoming/ is removed by the next one.
+ *
+ * A store that is kept by others (`storeDirectory`: the one of a running system) has the names of items and nothing of ours: no `used/`. Where
+ * there is no mtree(8) an item is held to the SHA-256 of its NAR, which our store knows: names, types, targets, contents, and what may be executed.
  */
 import { baseName, operatingSystemOf, type StorePath, type System } from "../base/index.ts";
 import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
 import { SPEC_END } from "./send-archive.ts";
 import { OWNER_FILE, processFunctions } from "../sandbox/index.ts";
+import { narFunctions } from "./nar-script.ts";
 
 /** Names in one command line: a tenth of what any system takes. */
 const NAMES_MAX = 128;
 
 /** $root and what is below it that scripts of the store use; a symlink there is refused, whoever put it there. */
-export function directories(root: string): string {
+export function directories(root: string, storeDirectory?: string): string {
   return `root=${shellQuote(root)}
-store=$root/store
+store=${storeDirectory === undefined ? "$root/store" : shellQuote(storeDirectory)}
 used=$root/used
 
 [ -d "$root" ] || mkdir -p "$root"
@@ -71,20 +75,37 @@ function itemsFunction(items: readonly { readonly path: StorePath; readonly refe
   return `items() {\n${lines.length === 0 ? "  :" : lines.join("\n")}\n}\n`;
 }
 
-export function askScript(root: string, system: System, paths: readonly StorePath[]): string {
-  const runs = Array.from({ length: Math.ceil(paths.length / NAMES_MAX) }, (_, index) =>
-    paths.slice(index * NAMES_MAX, (index + 1) * NAMES_MAX).map((path) => shellQuote(baseName(path))),
-  );
-  return `${SCRIPT_HEAD}
-${directories(root)}
-# One whose references nobody wrote down counts as missing: whoever sends it writes them.
+/** Where items are, and where what is on its way to them. */
+export interface Place {
+  readonly root: string;
+  readonly system: System;
+  /** In place of `root`/store: one that others keep. On the file system of `root`. */
+  readonly storeDirectory?: string | undefined;
+}
+
+const ASK = `# One whose references nobody wrote down counts as missing: whoever sends it writes them.
 ask() {
   touch -c "$@"
   for name; do
     { there "$name" && [ -f "$name" ]; } || event missing "$name"
   done
 }
+`;
 
+const ASK_OTHERS = `ask() {
+  for name; do
+    there "$name" || event missing "$name"
+  done
+}
+`;
+
+export function askScript({ root, system, storeDirectory }: Place, paths: readonly StorePath[]): string {
+  const runs = Array.from({ length: Math.ceil(paths.length / NAMES_MAX) }, (_, index) =>
+    paths.slice(index * NAMES_MAX, (index + 1) * NAMES_MAX).map((path) => shellQuote(baseName(path))),
+  );
+  return `${SCRIPT_HEAD}
+${directories(root, storeDirectory)}
+${storeDirectory === undefined ? ASK : ASK_OTHERS}
 ${processFunctions(system)}
 for left in "$root"/incoming/*; do
   [ -f "$left/${OWNER_FILE}" ] || continue
@@ -100,53 +121,23 @@ export function tarProgram(system: System): string {
   return operatingSystemOf(system) === "freebsd" ? "tar" : "/usr/bin/tar";
 }
 
-export interface Sending {
-  readonly root: string;
-  readonly system: System;
+export interface Sending extends Place {
   /** Names the directory in incoming/. */
   readonly id: string;
   /** Each behind what it refers to. */
-  readonly items: readonly { readonly path: StorePath; readonly references: readonly StorePath[] }[];
+  readonly items: readonly {
+    readonly path: StorePath;
+    readonly references: readonly StorePath[];
+    /** Of its NAR. Held to it when all of them have one, else to what mtree(8) says. */
+    readonly narSha256?: string;
+  }[];
   /** Of the archive. */
   readonly archiveBytes: number;
   /** On disk, of these and of what will be sent after them. */
   readonly neededBytes: number;
 }
 
-export function sendScript({ root, system, id, items, archiveBytes, neededBytes }: Sending): string {
-  // sync(2) of FreeBSD begins to write and does not wait; the names of items are written after what was begun before them.
-  const sync = operatingSystemOf(system) === "freebsd" ? "sync" : 'sync -f "$work"';
-  // Without -P libarchive looks at every directory above every file, and GNU's puts symlinks there in the end; nothing here leads through one.
-  // GNU's does not know libarchive's word for names that are bytes, which they are to it in any case.
-  const words = operatingSystemOf(system) === "freebsd" ? "-xpPf -" : "-xpPf - --warning=no-unknown-keyword";
-  const unpack = `${tarProgram(system)} ${words}`;
-  const neededKb = Math.ceil(neededBytes / 1024);
-  return `${SCRIPT_HEAD}
-# Whoever listened may be gone: what has come whole is kept all the same.
-trap '' PIPE
-say() {
-  event "$@" || :
-}
-
-${directories(root)}
-${workDirectory(system, id, ["t", "s", "w", "one"])}
-free=$(df -kP "$work" | {
-  read -r _ && read -r free
-  # Before the first "%" are the name of the file system, three numbers and a share; the name may have blanks.
-  # shellcheck disable=SC2086
-  set -- \${free%%%*}
-  while [ $# -gt 2 ]; do shift; done
-  echo "\${1-}"
-})
-# Below zero: what is kept for root is being used up.
-case $free in -*) free=0 ;; esac
-if [ -n "$free" ] && [ "$free" -lt ${neededKb} ]; then
-  event full ${neededKb * 1024} "$((free * 1024))"
-  exit 3
-fi
-
-${itemsFunction(items)}
-# Into $words what mtree is to read.
+const CHECK_MTREE = `# Into $words what mtree is to read.
 whole() {
   [ ! -f "w/$1" ] || words="$words s/$1"
 }
@@ -165,18 +156,110 @@ check() {
     rm -rf "one/$name" "w/$name"
   fi
 }
+`;
 
-refer() {
+const ALL_MTREE = `  # All at once, and one by one only to find which it is.
+  # shellcheck disable=SC2086 # Names, each a word.
+  if $unpacked && said=$({ echo '. type=dir' && cat $words; } | mtree -p t 2>&1) && [ -z "$said" ]; then :; else items check; fi
+`;
+
+function checkNar(system: System, items: Sending["items"]): string {
+  const sums = items.map(({ path, narSha256 = "" }) => `    ${shellQuote(baseName(path))}) wanted=${narSha256} ;;`);
+  return `${narFunctions(system)}
+whole() {
+  [ ! -f "w/$1" ] || words="$words $1"
+}
+
+want() {
+  case $1 in
+${sums.join("\n")}
+  esac
+}
+
+# In a directory of its own, which holds what stands between the contents.
+sum() (
+  rm -rf one
+  mkdir one one/f
+  cd one
+  flat=
+  { [ -d "$work/t/$1" ] && [ ! -L "$work/t/$1" ]; } || flat=$1
+  list "$work/t/$1" | sort | frame >frames
+  if [ -s odd ]; then
+    echo "a file that no item may hold"
+    exit 0
+  fi
+  digest "$work/t/$1"
+  echo "$digest"
+)
+
+# w/NAME is there as long as nothing is known against the item.
+check() {
+  [ -f "w/$1" ] || return 0
+  want "$1"
+  found=$(sum "$1") || :
+  if [ "$found" != "$wanted" ]; then
+    printf '%s\\n' "$1: expected sha256 $wanted, found $found" >&2 || :
+    say refused "$1"
+    rm -rf "t/$1" "w/$1"
+  fi
+}
+`;
+}
+
+/** Writes down what items refer to: who removes what nobody asks for any more reads it. */
+const REFER = `refer() {
   name=$1
   shift
   # Empty where it refers to nothing, and yet there.
   if [ $# = 0 ]; then true >"$used/$name"; else printf '%s\\n' "$@" >"$used/$name"; fi
 }
 
-place() {
+`;
+
+const REFERRED = `  # A disk that is full may have no room for this: then the item is not there.
+  if refer "$name" "$@"; then words="$words t/$name"; else rm -f "w/$name"; fi
+`;
+
+export function sendScript(sending: Sending): string {
+  const { root, system, storeDirectory, id, items, archiveBytes, neededBytes } = sending;
+  const byNar = items.every(({ narSha256 }) => narSha256 !== undefined);
+  const own = storeDirectory === undefined;
+  // sync(2) of FreeBSD begins to write and does not wait; the names of items are written after what was begun before them.
+  const sync = operatingSystemOf(system) === "freebsd" ? "sync" : 'sync -f "$work"';
+  // Without -P libarchive looks at every directory above every file, and GNU's puts symlinks there in the end; nothing here leads through one.
+  // GNU's does not know libarchive's word for names that are bytes, which they are to it in any case.
+  const words = operatingSystemOf(system) === "freebsd" ? "-xpPf -" : "-xpPf - --warning=no-unknown-keyword";
+  const unpack = `${tarProgram(system)} ${words}`;
+  const neededKb = Math.ceil(neededBytes / 1024);
+  return `${SCRIPT_HEAD}
+# Whoever listened may be gone: what has come whole is kept all the same.
+trap '' PIPE
+say() {
+  event "$@" || :
+}
+
+${directories(root, storeDirectory)}
+${workDirectory(system, id, ["t", "s", "w", "one"])}
+free=$(df -kP "$work" | {
+  read -r _ && read -r free
+  # Before the first "%" are the name of the file system, three numbers and a share; the name may have blanks.
+  # shellcheck disable=SC2086
+  set -- \${free%%%*}
+  while [ $# -gt 2 ]; do shift; done
+  echo "\${1-}"
+})
+# Below zero: what is kept for root is being used up.
+case $free in -*) free=0 ;; esac
+if [ -n "$free" ] && [ "$free" -lt ${neededKb} ]; then
+  event full ${neededKb * 1024} "$((free * 1024))"
+  exit 3
+fi
+
+${itemsFunction(items)}
+${byNar ? checkNar(system, items) : CHECK_MTREE}
+${own ? REFER : ""}place() {
   if there "$1"; then
-    [ -f "$used/$1" ] || refer "$@" || :
-    return 0
+${own ? '    [ -f "$used/$1" ] || refer "$@" || :\n' : ""}    return 0
   fi
   [ -f "w/$1" ] || return 0
   name=$1
@@ -187,9 +270,7 @@ place() {
       return 0
     }
   done
-  # A disk that is full may have no room for this: then the item is not there.
-  if refer "$name" "$@"; then words="$words t/$name"; else rm -f "w/$name"; fi
-}
+${own ? REFERRED : '  words="$words t/$name"\n'}}
 
 tell() {
   if there "$1"; then say stored "$1"; fi
@@ -199,10 +280,8 @@ say ready
 cd "$work"
 # What tar says may end without a line's end.
 said=$({ head -c ${archiveBytes} | ${unpack} 2>&1 || echo "tar ended with status $?"; } | tail -n 10)
-unpacked=true
-if [ -n "$said" ]; then
-  unpacked=false
-  printf '%s\\n' "$said" >&2 || :
+${byNar ? "" : "unpacked=true\n"}if [ -n "$said" ]; then
+${byNar ? "" : "  unpacked=false\n"}  printf '%s\\n' "$said" >&2 || :
   say unpacked
 fi
 
@@ -214,10 +293,7 @@ set -f
 words=
 items whole
 if [ -n "$words" ]; then
-  # All at once, and one by one only to find which it is.
-  # shellcheck disable=SC2086 # Names, each a word.
-  if $unpacked && said=$({ echo '. type=dir' && cat $words; } | mtree -p t 2>&1) && [ -z "$said" ]; then :; else items check; fi
-  ${sync}
+${byNar ? "  items check\n" : ALL_MTREE}  ${sync}
 fi
 # What these refer to may still be on its way; the end of the input says that it came, or that it never will.
 read -r _ || :

@@ -6,13 +6,20 @@ import type { Store } from "../store/index.ts";
 import { readAhead } from "./read-ahead.ts";
 import { archiveBytes, archiveOf, listItem, type Pace, type SentItem, weigh, type Weight } from "./send-archive.ts";
 import { askScript, sendScript } from "./send-script.ts";
-import type { Connection, HostRecord, ScriptEnd, SendReport } from "./types.ts";
+import type { Connection, HostRecord, ScriptEnd, SendReport, StoreNeed } from "./types.ts";
+
+/** What has to be known of a host to send to it. */
+export type SendRecord = Pick<HostRecord, "name" | "url" | "root"> & { readonly facts: Pick<HostRecord["facts"], "system"> };
 
 export interface Sender {
   readonly host: Host;
   readonly store: Store;
   readonly connection: Connection;
-  readonly record: HostRecord;
+  readonly record: SendRecord;
+  /** In place of `root`/store: one that others keep, on the same file system. */
+  readonly storeDirectory?: string;
+  /** "nar" is for a Linux that has no mtree(8). Default "mtree". */
+  readonly check?: "mtree" | "nar";
 }
 
 interface Signalled {
@@ -32,13 +39,13 @@ const READ_AHEAD_CHUNKS = 4;
 const AGAIN_MAX = 1;
 
 export async function missing(
-  { connection, record }: Sender,
+  { connection, record, storeDirectory }: Sender,
   paths: readonly StorePath[],
   { signal }: Signalled = {},
 ): Promise<readonly StorePath[]> {
   if (paths.length === 0) return [];
   const doing = "asking which items are there";
-  const script = { doing, body: askScript(record.root, record.facts.system, paths) };
+  const script = { doing, body: askScript({ root: record.root, system: record.facts.system, storeDirectory }, paths) };
   const end = await connection.start(script, signal === undefined ? {} : { signal }).ended;
   if (end.status !== 0) throw notDone(record, doing, end);
   const names = new Set(end.events.filter(({ name }) => name === "missing").map(({ rest }) => rest));
@@ -150,11 +157,18 @@ async function sendBatches(
 }
 
 async function sendBatch(sender: Sender, { items, neededBytes }: Batch, signal: AbortSignal, pace: Pace): Promise<Outcome> {
-  const { host, connection, record } = sender;
+  const { host, connection, record, storeDirectory } = sender;
   const id = `send-${crypto.randomUUID()}`;
   const { root, facts } = record;
   const size = archiveBytes(host.files, items);
-  const body = sendScript({ root, system: facts.system, id, items, archiveBytes: size, neededBytes });
+  const place = { root, system: facts.system, storeDirectory };
+  const body = sendScript({
+    ...place,
+    id,
+    items: sender.check === "nar" ? withSums(sender, items) : items,
+    archiveBytes: size,
+    neededBytes,
+  });
   const input = readAhead(archiveOf(host.files, items, pace), READ_AHEAD_CHUNKS);
   const end = await connection.start({ doing: doing(items), body }, { input, signal }).ended;
   const names = (event: string): ReadonlySet<string> =>
@@ -163,6 +177,24 @@ async function sendBatch(sender: Sender, { items, neededBytes }: Batch, signal: 
   if (end.status !== 0 || outcome.stored.size < items.length) refuseFull(sender, end, items, neededBytes);
   if (end.status !== 0) throw notDone(record, doing(items), end);
   return outcome;
+}
+
+function withSums({ store }: Sender, items: readonly Weighed[]) {
+  return items.map(({ path, references }) => {
+    const narSha256 = store.query(path)?.narSha256;
+    if (narSha256 === undefined) throw new Error(`${path} was valid, and nobody knows its digest`);
+    return { path, references, narSha256 };
+  });
+}
+
+/** What `send` would send. */
+export async function needed(sender: Sender, paths: readonly StorePath[], signalled: Signalled = {}): Promise<StoreNeed> {
+  const absent = await missing(sender, sender.store.closure(paths), signalled);
+  const diskBytes = absent.reduce((sum, path) => {
+    const entries = listItem(sender.host.files, { path, physical: sender.store.physical(path) });
+    return sum + weigh(entries).diskBytes;
+  }, 0);
+  return { missing: absent, diskBytes };
 }
 
 function doing(items: readonly SentItem[]): string {
@@ -191,12 +223,12 @@ function refuseFull({ record }: Sender, end: ScriptEnd, items: readonly SentItem
 }
 
 /** For a script of the store that ended with another status than 0. */
-export function notDone(record: HostRecord, doing: string, end: ScriptEnd): Problem {
+export function notDone(record: SendRecord, doing: string, end: ScriptEnd): Problem {
   const unsafe = end.events.find(({ name }) => name === "unsafe");
   return unsafe === undefined ? scriptFailed(record, doing, end.status, end.words) : unsafeDirectory(record, doing, unsafe.rest);
 }
 
-function unsafeDirectory({ name }: HostRecord, doing: string, path: string): Problem {
+function unsafeDirectory({ name }: SendRecord, doing: string, path: string): Problem {
   return new Problem({
     code: "E_HOST_UNSAFE",
     message: `${doing}: ${path} on the host ${name} is a symlink or no directory; nothing is put where somebody else decides`,

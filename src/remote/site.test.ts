@@ -90,6 +90,7 @@ function fakeHost(facts: HostFacts, runs: readonly Said[], fetch: HostStore["fet
   };
   const store: HostStore = {
     present: async () => new Set(),
+    need: async (paths) => ({ missing: paths, diskBytes: 0 }),
     send: async (paths) => {
       did.push(`send ${paths.join(" ")}`);
       return { sent: paths, sentBytes: 0 };

@@ -18,9 +18,18 @@ const items = [
 ];
 const root = "/frx/var/garth/remote";
 
+const others = (system: System) =>
+  ({ root, system, storeDirectory: "/frx/store", id: "send-1", archiveBytes: 4096, neededBytes: 5000 }) as const;
+
 const scripts: readonly (readonly [name: string, text: (system: System) => string])[] = [
-  ["ask", (system) => askScript(root, system, [libc, hello])],
+  ["ask", (system) => askScript({ root, system }, [libc, hello])],
+  ["ask-others", (system) => askScript({ root, system, storeDirectory: "/frx/store" }, [libc, hello])],
   ["send", (system) => sendScript({ root, system, id: "send-1", items, archiveBytes: 4096, neededBytes: 5000 })],
+  ["send-others", (system) => sendScript({ ...others(system), items })],
+  [
+    "send-others-nar",
+    (system) => sendScript({ ...others(system), items: items.map((item) => ({ ...item, narSha256: "c".repeat(64) })) }),
+  ],
   ["fetch", (system) => fetchScript({ root, system, id: "fetch-1", from: `${root}/tmp/1/out` })],
   ["collect", (system) => collectScript({ root, system, id: "collect-1", olderThanMs: 90_000 })],
   ["collect-inner", (system) => collectInner(system, 0)],
@@ -44,7 +53,7 @@ describe.each(["x86_64-linux", "aarch64-freebsd"] as const)("for %s", (system) =
 test("a script asks for thousands of names with few processes", () => {
   const many = Array.from({ length: 5000 }, (_, index) => path("c", `item-${index}`));
   expect(
-    askScript("/r", "x86_64-linux", many)
+    askScript({ root: "/r", system: "x86_64-linux" }, many)
       .split("\n")
       .filter((line) => line.startsWith("ask ")).length,
   ).toBeLessThan(50);

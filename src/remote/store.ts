@@ -2,7 +2,7 @@
 import { baseName, Problem, type StorePath } from "../base/index.ts";
 import { collectScript } from "./collect-script.ts";
 import { fetchTrees } from "./fetch.ts";
-import { missing, notDone, send, type Sender } from "./send.ts";
+import { missing, needed, notDone, send, type Sender } from "./send.ts";
 import type { HostStore, ScriptEnd } from "./types.ts";
 
 export function openHostStore(parts: Sender): HostStore {
@@ -13,8 +13,9 @@ export function openHostStore(parts: Sender): HostStore {
       const absent = new Set(await missing(parts, paths));
       return new Set(paths.filter((path) => !absent.has(path)));
     },
+    need: (paths, options = {}) => needed(parts, paths, options),
     send: (paths, options = {}) => send(parts, paths, options),
-    physical: (path: StorePath) => `${root}/store/${baseName(path)}`,
+    physical: (path: StorePath) => `${parts.storeDirectory ?? `${root}/store`}/${baseName(path)}`,
     fetch: (trees, options = {}) => fetchTrees(parts, trees, options),
     collect: async ({ olderThanMs }) => {
       const id = `collect-${crypto.randomUUID()}`;

@@ -129,9 +129,11 @@ export interface Connection {
 export interface HostStore {
   /** Which of these are there. */
   present(paths: readonly StorePath[]): Promise<ReadonlySet<StorePath>>;
+  /** What `send` would send, and nothing is sent. */
+  need(paths: readonly StorePath[], options?: { readonly signal?: AbortSignal }): Promise<StoreNeed>;
   /**
    * Sends what is missing of these and of all that they refer to. An item is named in the host's store when mtree(8) has found every file in it as
-   * it is here (type, mode, size, target, SHA-256); what was finished before a failure stays, the rest is removed.
+   * it is here (type, mode, size, target, SHA-256), or, where there is none, when its NAR has the digest that it has here; what was finished before a failure stays, the rest is removed.
    * @throws Problem E_HOST_FULL with how much is needed and free, E_HOST_DAMAGED (twice: it is sent again once), E_HOST_LOST
    */
   send(paths: readonly StorePath[], options?: { readonly signal?: AbortSignal }): Promise<SendReport>;
@@ -147,6 +149,12 @@ export interface HostStore {
   ): Promise<void>;
   /** Removes what was not asked for within the time and is not mounted. */
   collect(options: { readonly olderThanMs: number }): Promise<{ readonly removed: number; readonly freedBytes: number }>;
+}
+
+export interface StoreNeed {
+  readonly missing: readonly StorePath[];
+  /** On a disk that gives out blocks of 4 KiB: an estimate from above. */
+  readonly diskBytes: number;
 }
 
 export interface SendReport {

@@ -101,7 +101,7 @@ list() {
 }
 
 frame() {
-  awk '
+  awk -v "flat=${flat-}" '
     function number(value,  at, out) {
       for (at = 0; at < 8; at++) {
         out = out sprintf("\\%03o", value % 256)
@@ -127,6 +127,7 @@ frame() {
       held = ""
     }
     function shown(path,  part, count, at, out) {
+      if (path == ".") return "/" flat
       count = split(path, part, "/")
       for (at = 1; at <= count; at++) out = out "/" bytes(part[at])
       return out
@@ -160,7 +161,7 @@ frame() {
       } else if ($2 == "l") {
         say("$L", 64)
         word($5)
-        say("$C$C", 32)
+        say(depth > 0 ? "$C$C" : "$C", depth > 0 ? 32 : 16)
       } else {
         if ($3 == 1) say("$X", 96)
         else say("$R", 64)
@@ -169,7 +170,7 @@ frame() {
           flush("." shown($1) "\\000")
           total += $4
         }
-        say(zeros[(8 - $4 % 8) % 8] "$C$C", (8 - $4 % 8) % 8 + 32)
+        say(zeros[(8 - $4 % 8) % 8] (depth > 0 ? "$C$C" : "$C"), (8 - $4 % 8) % 8 + (depth > 0 ? 32 : 16))
       }
       if (length(held) > 8000) flush("")
     }
@@ -202,7 +203,7 @@ digest() {
   here=$PWD
   # shellcheck disable=SC1091
   . ./frames 3>names
-  digest=$(cd "$1" && xargs -0 cat <"$here/names" | sha256sum)
+  digest=$(cd "${1%"${flat-}"}" && xargs -0 cat <"$here/names" | sha256sum)
   digest=${digest%% *}
 }
 
