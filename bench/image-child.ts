@@ -122,7 +122,7 @@ async function work(): Promise<Readonly<Record<string, unknown>>> {
       const { image } = await timed("planExt4", () =>
         planExt4(plan.entries, { label: "root", uuid: derivedUuid("root"), hashSeed: derivedUuid("hash"), timeSeconds: 1 }),
       );
-      await timed("write", () => writeBlocks(host, image, second, { locate: locateIn(store), digests: [] }));
+      await timed("write", () => writeBlocks(host, image, second, { locate: locateIn(store), digest: false }));
       const contentSum = plan.entries.reduce((sum, entry) => sum + (entry.type === "file" ? contentBytes(entry.content) : 0), 0);
       return { entries: plan.entries.length, contentBytes: contentSum, sizeBytes: image.sizeBytes };
     }

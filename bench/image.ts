@@ -107,7 +107,7 @@ async function convertRow(scratch: string, image: string, container: Container, 
 }
 
 async function written(image: BlockImage, file: string): Promise<void> {
-  await writeBlocks(host, image, file, { locate: (path) => path, digests: [] });
+  await writeBlocks(host, image, file, { locate: (path) => path, digest: false });
 }
 
 interface Small {

@@ -28,6 +28,6 @@ function walk(directory: string, below: string, entries: FileSystemEntry[]): voi
 const entries: FileSystemEntry[] = [];
 walk(tree, "", entries);
 const { image } = planUfs(entries, { label: "bench", identity: [1, 2], timeSeconds: 1, sizeBytes: Number(size) });
-await writeBlocks(localHost(), image, file, { locate: (path) => path, digests: [] });
+await writeBlocks(localHost(), image, file, { locate: (path) => path, digest: false });
 const peakKiB = Number(/^VmHWM:\s*(\d+) kB$/m.exec(fs.readFileSync("/proc/self/status", "utf8"))?.[1]);
 process.stdout.write(`${JSON.stringify({ entries: entries.length, peakBytes: peakKiB * 1024 })}\n`);

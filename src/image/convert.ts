@@ -3,7 +3,7 @@ import { Problem } from "../base/index.ts";
 import { planDynamicVhd, planFixedVhd, planQcow2, QCOW2_CLUSTER_BYTES, VHD_BLOCK_BYTES } from "../formats/index.ts";
 import type { Host } from "../host/index.ts";
 import { derivedUuid } from "./plan.ts";
-import { BARE, writeBlocks } from "./write.ts";
+import { writeBlocks } from "./write.ts";
 
 export const CONTAINERS = ["raw", "qcow2", "vhd-fixed", "vhd-dynamic"] as const;
 export type Container = (typeof CONTAINERS)[number];
@@ -42,12 +42,12 @@ export async function convertImage(host: Host, request: ConvertRequest): Promise
     throw new Problem({ code: "E_NO_SUCH_FILE", message: `there is no image ${from}`, where: from, exit: 2 });
   const { sizeBytes } = host.files.lstat(host.files.realPath(from));
   const plan = planContainer(host, request, sizeBytes);
-  const { digests } = await writeBlocks(host, plan, to, {
+  const { sha256 } = await writeBlocks(host, plan, to, {
     locate: () => from,
-    digests: request.digest === false ? [] : [BARE],
+    digest: request.digest !== false,
     ...(signal && { signal }),
   });
-  return { sizeBytes: plan.sizeBytes, sha256: digests[0] ?? "" };
+  return { sizeBytes: plan.sizeBytes, sha256 };
 }
 
 function planContainer(host: Host, { from, container, seed }: ConvertRequest, sizeBytes: number) {

@@ -1,10 +1,9 @@
 /** An image as a store item: planned, written in scratch, taken in under its digest. */
 import type { StorePath } from "../base/index.ts";
-import { NarWriter } from "../formats/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Store } from "../store/index.ts";
 import { type ImagePlan, type ImageWish, planImage } from "./plan.ts";
-import { BARE, type Framing, writeBlocks } from "./write.ts";
+import { writeBlocks } from "./write.ts";
 
 export interface MadeImage {
   readonly path: StorePath;
@@ -25,30 +24,15 @@ export async function makeImage(
   const directory = host.files.makeTemporaryDirectory(`${store.temporaryDirectory}/image-`);
   try {
     const file = `${directory}/disk.raw`;
-    const nar = narFraming(plan.image.sizeBytes);
-    const { digests } = await writeBlocks(host, plan.image, file, {
+    const { sha256 } = await writeBlocks(host, plan.image, file, {
       locate: locateIn(store),
-      digests: [BARE, nar],
       ...(signal && { signal }),
     });
-    const [sha256 = "", narSha256 = ""] = digests;
-    const narSizeBytes = nar.before.length + plan.image.sizeBytes + nar.after.length;
-    const item = await store.addWritten(file, `image-${name}.raw`, { sha256, narSha256, narSizeBytes });
+    const item = await store.addWritten(file, `image-${name}.raw`, sha256);
     return { path: item.path, sha256, sizeBytes: plan.image.sizeBytes, plan };
   } finally {
     host.files.removeTree(directory);
   }
-}
-
-/** What stands around the contents in the archive of one plain file. */
-function narFraming(sizeBytes: number): Framing {
-  const parts: Uint8Array[] = [];
-  const writer = new NarWriter((bytes) => parts.push(bytes.slice()));
-  writer.regular(false, sizeBytes);
-  const before = Buffer.concat(parts.splice(0));
-  writer.endRegular();
-  writer.end();
-  return { before, after: Buffer.concat(parts) };
 }
 
 /** `/frx/store/<item>/path` to where the item lies. */

@@ -91,5 +91,5 @@ async function cutOut(
 ): Promise<void> {
   const size = Math.min(sizeBytes, diskBytes - firstByte);
   const image = { sizeBytes: size, pieces: [{ at: 0, kind: "file", file, offset: firstByte, sizeBytes: size } as const] };
-  await writeBlocks(host, image, to, { locate: (name) => name, digests: [] });
+  await writeBlocks(host, image, to, { locate: (name) => name, digest: false });
 }

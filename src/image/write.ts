@@ -1,10 +1,10 @@
 /**
- * Carries a block image out in one pass: pieces in order into a file, its digests beside.
+ * Carries a block image out in one pass: pieces in order into a file, its digest beside.
  *
- *     window ──filled from files and bytes──► hashed on other threads, written on another ──► next window
+ *     window ──filled from files and bytes──► hashed on one thread, written on another ──► next window
  *
  * What no piece covers stays a hole of the file, and is hashed as the zeros it reads as. Three windows go around, so that reading,
- * hashing and writing overlap. A digest may be of more than the file: of an archive that holds it, whose bytes around it are given.
+ * hashing and writing overlap.
  */
 import { Problem } from "../base/index.ts";
 import type { BlockImage, Piece } from "../formats/index.ts";
@@ -16,38 +16,28 @@ const WINDOWS = 3;
 export interface WriteOptions {
   /** Where the content that the pieces call `file` lies on this host. */
   readonly locate: (file: string) => string;
-  /** Bytes before and after the file, for each digest that is wanted. Default: one, of the file alone. */
-  readonly digests?: readonly Framing[];
+  /** false: none is taken, and the kernel copies what it can from file to file. */
+  readonly digest?: boolean;
   readonly signal?: AbortSignal;
 }
 
-export interface Framing {
-  readonly before: Uint8Array;
-  readonly after: Uint8Array;
-}
-
-export const BARE: Framing = { before: new Uint8Array(0), after: new Uint8Array(0) };
-
 export interface Written {
-  /** SHA-256, one for each framing. */
-  readonly digests: readonly string[];
+  /** "" where none was wanted. */
+  readonly sha256: string;
   /** Bytes that were written: the image less its holes. */
   readonly writtenBytes: number;
 }
 
 /** `file` must not be there; what this made is gone again when it throws. @throws Problem E_IMAGE_SOURCE, E_NO_SPACE, E_INTERRUPTED */
 export async function writeBlocks(host: Host, image: BlockImage, file: string, options: WriteOptions): Promise<Written> {
-  const framings = options.digests ?? [BARE];
-  const hashers = framings.map(() => host.hashBeside());
+  const hasher = options.digest === false ? undefined : host.hashBeside();
   let descriptor: number | undefined;
   try {
     descriptor = host.files.open(file, "wx", 0o644);
     host.files.truncate(descriptor, image.sizeBytes);
-    await Promise.all(hashers.map((hasher, index) => hasher.update(shared(framings[index]?.before))));
-    const writing = { descriptor, hashers, options };
-    const writtenBytes = await (hashers.length === 0 ? copied : pass)(host, image, writing);
-    await Promise.all(hashers.map((hasher, index) => hasher.update(shared(framings[index]?.after))));
-    return { digests: await Promise.all(hashers.map((hasher) => hasher.digest())), writtenBytes };
+    const writing = { descriptor, hasher, options };
+    const writtenBytes = await (hasher === undefined ? copied : pass)(host, image, writing);
+    return { sha256: (await hasher?.digest()) ?? "", writtenBytes };
   } catch (error) {
     // What was there before is somebody else's.
     if (descriptor !== undefined) host.files.unlink(file);
@@ -55,19 +45,13 @@ export async function writeBlocks(host: Host, image: BlockImage, file: string, o
     throw error;
   } finally {
     if (descriptor !== undefined) host.files.close(descriptor);
-    for (const hasher of hashers) hasher.close();
+    hasher?.close();
   }
-}
-
-function shared(bytes: Uint8Array = new Uint8Array(0)): Uint8Array<SharedArrayBuffer> {
-  const copy = new Uint8Array(new SharedArrayBuffer(bytes.length));
-  copy.set(bytes);
-  return copy;
 }
 
 interface Writing {
   readonly descriptor: number;
-  readonly hashers: readonly BesideHasher[];
+  readonly hasher: BesideHasher | undefined;
   readonly options: WriteOptions;
 }
 
@@ -100,23 +84,19 @@ async function copied(host: Host, image: BlockImage, { descriptor, options }: Wr
   } finally {
     reader.close();
   }
-  return writtenBytes + (await pass(host, { ...image, pieces: rest }, { descriptor, hashers: [], options }));
+  return writtenBytes + (await pass(host, { ...image, pieces: rest }, { descriptor, hasher: undefined, options }));
 }
 
-async function pass(host: Host, image: BlockImage, { descriptor, hashers, options }: Writing): Promise<number> {
+async function pass(host: Host, image: BlockImage, { descriptor, hasher, options }: Writing): Promise<number> {
   const windows = Array.from({ length: WINDOWS }, (): Window => ({
     bytes: new Uint8Array(new SharedArrayBuffer(WINDOW_BYTES)),
     done: Promise.resolve(),
   }));
   const zeros = new Uint8Array(new SharedArrayBuffer(WINDOW_BYTES));
   const reader = new PieceReader(host, image.pieces, options.locate);
-  // One after the other: a digest knows one order. Each thread goes at its own pace.
-  const chains: Promise<unknown>[] = hashers.map(() => Promise.resolve());
-  const hash = (bytes: Uint8Array<SharedArrayBuffer>): Promise<unknown> => {
-    for (const [index, hasher] of hashers.entries())
-      chains[index] = chains[index]?.then(() => hasher.update(bytes)) ?? Promise.resolve();
-    return Promise.all(chains);
-  };
+  // One after the other: a digest knows one order.
+  let chain: Promise<unknown> = Promise.resolve();
+  const hash = (bytes: Uint8Array<SharedArrayBuffer>): Promise<unknown> => (chain = chain.then(() => hasher?.update(bytes)));
   let writtenBytes = 0;
   try {
     for (let at = 0, turn = 0; at < image.sizeBytes; at += WINDOW_BYTES) {
@@ -138,10 +118,10 @@ async function pass(host: Host, image: BlockImage, { descriptor, hashers, option
       // It is awaited when the window is wanted again; until then nobody else may be told of it.
       window.done.catch(() => undefined);
     }
-    await Promise.all([...chains, ...windows.map(({ done }) => done)]);
+    await Promise.all([chain, ...windows.map(({ done }) => done)]);
     return writtenBytes;
   } finally {
-    await Promise.allSettled([...chains, ...windows.map(({ done }) => done)]);
+    await Promise.allSettled([chain, ...windows.map(({ done }) => done)]);
     reader.close();
   }
 }

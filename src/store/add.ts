@@ -224,31 +224,35 @@ export async function addFixed(
   }
 }
 
-export interface WrittenDigests {
-  readonly sha256: string;
-  readonly narSha256: string;
-  readonly narSizeBytes: number;
-}
-
 /** A plain file in scratch that its writer digested on the way: reading it again would take longer than writing it did. */
 export async function addWritten(
   context: StoreContext,
   committer: Committer,
   physical: string,
   name: string,
-  { sha256: flatSha256, narSha256, narSizeBytes }: WrittenDigests,
+  sha256: string,
 ): Promise<StoreItem> {
   const entries = walk(context.files, physical);
   formOf(entries, "flat", physical);
   canonicalise(context.host, entries, !context.host.isRoot);
-  const digests = { flatSha256, narSha256, narSizeBytes };
   return await settle(context, committer, {
-    ...digests,
-    path: nameOf(digests, name),
+    path: storePath({ kind: "flat", sha256, references: [] }, name),
     from: physical,
+    narSha256: undefined,
+    narSizeBytes: narSizeOfFile(context.files.lstat(physical).sizeBytes),
     references: [],
     deriver: undefined,
   });
+}
+
+/** Of a plain file: what stands around its contents, and they. */
+function narSizeOfFile(sizeBytes: number): number {
+  let framingBytes = 0;
+  const writer = new NarWriter((bytes) => (framingBytes += bytes.byteLength));
+  writer.regular(false, sizeBytes);
+  writer.endRegular();
+  writer.end();
+  return framingBytes + sizeBytes;
 }
 
 /** Without root, a tree may hold directories and files that shut out their own owner. */

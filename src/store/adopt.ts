@@ -27,7 +27,8 @@ import type { Prepared } from "./plan.ts";
 import { NarStream } from "./stream.ts";
 import { isExecutable, type TreeEntry, walk } from "./tree.ts";
 
-async function flatDigest(context: StoreContext, entries: readonly TreeEntry[]): Promise<string | undefined> {
+/** Of the contents of a plain file; undefined for everything else. */
+export async function flatDigest(context: StoreContext, entries: readonly TreeEntry[]): Promise<string | undefined> {
   const [root] = entries;
   if (root?.type !== "file" || isExecutable(root)) return undefined;
   const flat = sha256Hasher();

@@ -18,10 +18,18 @@ export function toStorePath(value: unknown): StorePath {
   });
 }
 
+/** In the column `nar_sha256`. */
+const NOT_TAKEN = "";
+
+function narDigestIn(row: Row): string | undefined {
+  const text = String(row["nar_sha256"]);
+  return text === NOT_TAKEN ? undefined : text;
+}
+
 function toItem(ledger: Ledger, row: Row): StoreItem {
   return {
     path: toStorePath(row["path"]),
-    narSha256: String(row["nar_sha256"]),
+    narSha256: narDigestIn(row),
     narSizeBytes: Number(row["nar_size"]),
     references: referencesOf(ledger, Number(row["id"])),
     deriver: row["deriver"] === null ? undefined : toStorePath(row["deriver"]),
@@ -60,7 +68,7 @@ export function allItems(ledger: Ledger): readonly StoreItem[] {
   }
   return rows.map((row) => ({
     path: toStorePath(row["path"]),
-    narSha256: String(row["nar_sha256"]),
+    narSha256: narDigestIn(row),
     narSizeBytes: Number(row["nar_size"]),
     references: (references.get(Number(row["id"])) ?? []).toSorted(),
     deriver: row["deriver"] === null ? undefined : toStorePath(row["deriver"]),
@@ -128,7 +136,7 @@ export function closureOf(ledger: Ledger, paths: readonly StorePath[]): readonly
 export function insertItem(ledger: Ledger, item: Prepared, now: number): void {
   ledger
     .statement("INSERT INTO item(path, nar_sha256, nar_size, deriver, registered_at_ms, used_at_ms) VALUES (?, ?, ?, ?, ?, ?)")
-    .run(item.path, item.narSha256, item.narSizeBytes, item.deriver ?? null, Math.trunc(now), Math.trunc(now));
+    .run(item.path, item.narSha256 ?? NOT_TAKEN, item.narSizeBytes, item.deriver ?? null, Math.trunc(now), Math.trunc(now));
 }
 
 /** Inside a transaction, when all items that come together have their rows. @throws Problem E_REFERENCE_MISSING */

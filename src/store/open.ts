@@ -105,7 +105,7 @@ export function openStore(options: OpenStoreOptions): Store {
     addText: (name, text, references) => single(addTexts(context, [{ name, text, references }])),
     addTexts: (items) => addTexts(context, items),
     addFixed: (physical, name, expected) => addFixed(context, commits, physical, name, expected),
-    addWritten: (physical, name, digests) => addWritten(context, commits, physical, name, digests),
+    addWritten: (physical, name, sha256) => addWritten(context, commits, physical, name, sha256),
     register: (registration) => register(context, commits, registration),
     adopt: (trees) => adoptTrees(context, commits, trees),
     examine: (registration) => examine(context, registration),

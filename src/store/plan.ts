@@ -22,7 +22,8 @@ import type { StorePath } from "../base/index.ts";
 export interface Prepared {
   readonly path: StorePath;
   readonly from: string;
-  readonly narSha256: string;
+  /** undefined: of a flat item whose writer took one digest, that of its name. */
+  readonly narSha256: string | undefined;
   readonly narSizeBytes: number;
   readonly references: readonly StorePath[];
   readonly deriver: StorePath | undefined;

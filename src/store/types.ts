@@ -3,8 +3,8 @@ import type { StorePath } from "../base/index.ts";
 
 export interface StoreItem {
   readonly path: StorePath;
-  /** SHA-256 of the item's NAR as it lies in the store. */
-  readonly narSha256: string;
+  /** SHA-256 of the item's NAR as it lies in the store. undefined: a flat item of `addWritten`, which only its name vouches for. */
+  readonly narSha256: string | undefined;
   readonly narSizeBytes: number;
   /** Sorted; contains `path` itself when the item refers to itself. */
   readonly references: readonly StorePath[];
@@ -130,14 +130,10 @@ export interface Store {
     expected: { readonly form: "flat" | "tree"; readonly sha256: string },
   ): Promise<StoreItem>;
   /**
-   * Moves a plain file in that the caller wrote in `temporaryDirectory` and digested while it did: of the bytes as they are, and of
-   * their NAR. For large files, where reading them again would take as long as making them.
+   * Moves a plain file in that the caller wrote in `temporaryDirectory` and digested while it did. For large files, where reading
+   * them again would take as long as making them. No second digest is taken: the first is in the item's name.
    */
-  addWritten(
-    physical: string,
-    name: string,
-    digests: { readonly sha256: string; readonly narSha256: string; readonly narSizeBytes: number },
-  ): Promise<StoreItem>;
+  addWritten(physical: string, name: string, sha256: string): Promise<StoreItem>;
   /** Scan, canonicalise, hash, rewrite, move and register what a build made. Concurrent calls share their fsyncs. */
   register(registration: Registration): Promise<Readonly<Record<string, StoreItem>>>;
   /**

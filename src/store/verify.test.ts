@@ -1,11 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
+import { sha256, storePath, type StorePath } from "../base/index.ts";
 import { problemOf } from "../base/testing.ts";
 import { localHost } from "../host/index.ts";
 import { openLedger } from "../ledger/index.ts";
 import { STORE_MIGRATION } from "./index.ts";
 import { setAsideLedger } from "./salvage.ts";
-import { candidate, openTestStore, disposableDirectory, scratchPath, type TestStore } from "./testing.ts";
+import { archiveOf, candidate, openTestStore, disposableDirectory, scratchPath, type TestStore } from "./testing.ts";
 
 /** One item of each kind: text, tree, derivation, output that refers to itself and to the others. */
 async function filled(test: TestStore) {
@@ -51,6 +52,43 @@ describe("verify", () => {
     expect(store.all().map(({ path }) => path)).toEqual([out, tree].toSorted());
     expect((await store.verify(CHECK)).damage).toEqual([]);
     expect(store.realisation(drv)).toEqual({ out });
+  });
+
+  test("a file that was digested while it was written is held to its name", async () => {
+    using test = openTestStore();
+    const { store } = test;
+    const written = async (name: string, text: string): Promise<StorePath> => {
+      const physical = `${store.temporaryDirectory}/${name}`;
+      fs.writeFileSync(physical, text);
+      return (await store.addWritten(physical, name, sha256(text))).path;
+    };
+    const [whole, changed, turned] = [
+      await written("whole", "disk"),
+      await written("changed", "disk"),
+      await written("turned", "disk"),
+    ];
+    expect(whole).toBe(storePath({ kind: "flat", sha256: sha256("disk"), references: [] }, "whole"));
+    expect(store.query(whole)).toMatchObject({ narSha256: undefined, narSizeBytes: archiveOf(store.physical(whole)).byteLength });
+    expect(await store.verify(CHECK)).toEqual({ checked: 3, damage: [], repaired: [] });
+
+    fs.writeFileSync(store.physical(changed), "risk");
+    fs.rmSync(store.physical(turned));
+    fs.mkdirSync(store.physical(turned));
+    const { damage } = await store.verify(CHECK);
+    const found = damage.flatMap((one) => (one.kind === "modified" ? [[one.path, one.expected, one.found]] : []));
+    expect(found.toSorted()).toEqual(
+      [
+        [changed, changed, storePath({ kind: "flat", sha256: sha256("risk"), references: [] }, "changed")],
+        [turned, turned, "no plain file"],
+      ].toSorted(),
+    );
+    await store.verify(REPAIR);
+    expect(store.all().map(({ path }) => path)).toEqual([whole]);
+    // Somebody whose digest is another's: the name it came under is not what is there.
+    const forged = `${store.temporaryDirectory}/forged`;
+    fs.writeFileSync(forged, "something else");
+    const { path } = await store.addWritten(forged, "forged", sha256("promised"));
+    expect((await store.verify(CHECK)).damage).toMatchObject([{ kind: "modified", path, expected: path }]);
   });
 
   test("an item that is gone takes what refers to it along, and can be made again", async () => {

@@ -4,22 +4,22 @@
  * Repair never guesses: an item whose content is not what was registered is unregistered, together with what refers to it and
  * with the realisations that named it, so that the next build makes it again. Metadata are put right in place.
  */
-import type { StorePath } from "../base/index.ts";
+import { namePart, Problem, storePath, type StorePath } from "../base/index.ts";
 import { hashTable } from "../formats/index.ts";
-import { adoptAll } from "./adopt.ts";
+import { adoptAll, flatDigest } from "./adopt.ts";
 import { pass } from "./analyse.ts";
 import { canonicalise, metadataFault } from "./canonical.ts";
 import { itemOf, physicalOf, type StoreContext } from "./context.ts";
 import { sweep } from "./gc.ts";
 import { allItems, deleteItems, referrersOf, toStorePath } from "./items.ts";
-import { relativeName, walk } from "./tree.ts";
+import { relativeName, type TreeEntry, walk } from "./tree.ts";
 import type { Damage, StoreItem, VerifyOptions, VerifyReport } from "./types.ts";
-import { Problem } from "../base/index.ts";
 
 type Repaired = { readonly path: StorePath | string; readonly how: string };
 
 async function inspect(context: StoreContext, item: StoreItem, contents: boolean): Promise<readonly Damage[]> {
   const physical = physicalOf(context, item.path);
+  const expected = item.narSha256 ?? item.path;
   if (context.files.lstatIfAny(physical) === undefined) return [{ kind: "missing", path: item.path }];
   try {
     const entries = walk(context.files, physical);
@@ -30,14 +30,24 @@ async function inspect(context: StoreContext, item: StoreItem, contents: boolean
       damage.push({ kind: "metadata", path: item.path, detail: `${relativeName(entry)}: ${fault}` });
     }
     if (!contents) return damage;
-    const { sha256 } = await pass(context, entries, { table: hashTable([]), replacements: new Map() });
-    if (sha256 === item.narSha256) return damage;
-    return [...damage, { kind: "modified", path: item.path, expected: item.narSha256, found: sha256 }];
+    const found = item.narSha256 === undefined ? await nameFound(context, item, entries) : await archiveFound(context, entries);
+    return found === expected ? damage : [...damage, { kind: "modified", path: item.path, expected, found }];
   } catch (error) {
     // A device node or an unreadable file inside an item: it is not what was registered.
     const found = error instanceof Problem || error instanceof Error ? error.message : String(error);
-    return [{ kind: "modified", path: item.path, expected: item.narSha256, found }];
+    return [{ kind: "modified", path: item.path, expected, found }];
   }
+}
+
+async function archiveFound(context: StoreContext, entries: readonly TreeEntry[]): Promise<string> {
+  return (await pass(context, entries, { table: hashTable([]), replacements: new Map() })).sha256;
+}
+
+/** A flat item's name is made from the digest of its bytes: it is what they are held to when no other was taken. */
+async function nameFound(context: StoreContext, item: StoreItem, entries: readonly TreeEntry[]): Promise<string> {
+  const sha256 = await flatDigest(context, entries);
+  if (sha256 === undefined) return "no plain file";
+  return storePath({ kind: "flat", sha256, references: item.references }, namePart(item.path));
 }
 
 function missingReferences(context: StoreContext): readonly Damage[] {

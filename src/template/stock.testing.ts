@@ -139,7 +139,7 @@ async function makeDisk(directory: string): Promise<void> {
     { at: second.firstByte, kind: "file", file: root, offset: 0, sizeBytes: ROOT_BYTES } as const,
   ];
   const image = { sizeBytes: disk.sizeBytes, pieces: pieces.toSorted((left, right) => left.at - right.at) };
-  await writeBlocks(host, image, `${directory}/disk.raw`, { locate: (file) => file, digests: [] });
+  await writeBlocks(host, image, `${directory}/disk.raw`, { locate: (file) => file, digest: false });
   fs.rmSync(root);
 }
 

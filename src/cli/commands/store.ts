@@ -87,7 +87,7 @@ export const show: Handler = async (context, given) => {
     table([
       ["path", item.path],
       ["physical", physical],
-      ["nar sha256", item.narSha256],
+      ["nar sha256", item.narSha256 ?? "- (its name says the digest of its bytes)"],
       ["nar size", `${formatSize(item.narSizeBytes)} (${item.narSizeBytes} bytes)`],
       ["deriver", item.deriver ?? "-"],
       ["registered", new Date(item.registeredAtMs).toISOString()],
