@@ -125,6 +125,15 @@ export function bhyveName(spec: Pick<MachineSpec, "name">): string {
   return `garth-${spec.name.replaceAll(/[^A-Za-z0-9-]/g, "_")}`;
 }
 
+function diskDevice({ device }: MachineDisk): string {
+  return device === "cdrom" ? "ahci-cd" : device;
+}
+
+/** A disc is read-only without a word. */
+function isSaidReadOnly({ device, mode }: MachineDisk): boolean {
+  return mode === "read-only" && device !== "cdrom";
+}
+
 function diskFile(disk: MachineDisk, index: number, facts: BhyveFacts): string {
   return disk.mode === "snapshot" ? `${facts.directory}/disk${index}.img` : disk.file;
 }
@@ -168,7 +177,7 @@ export function planBhyve(spec: MachineSpec, facts: BhyveFacts): BhyvePlan {
     ...networkWords(spec.network, facts),
     ...spec.disks.flatMap((disk, index) => [
       "-s",
-      `${FIRST_DISK_SLOT + index},${disk.device},${diskFile(disk, index, facts)}${disk.mode === "read-only" ? ",ro" : ""}`,
+      `${FIRST_DISK_SLOT + index},${diskDevice(disk)},${diskFile(disk, index, facts)}${isSaidReadOnly(disk) ? ",ro" : ""}`,
     ]),
     ...(spec.extraSlots ?? []).flatMap(({ text }) => ["-s", text]),
     "-s",

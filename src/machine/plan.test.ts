@@ -90,6 +90,8 @@ describe("a spec", () => {
     ["a relative image", { disks: [{ ...disk, file: "a.img" }] }, "disks[0].file: "],
     ["an image with a NUL", { disks: [{ ...disk, file: "/a\0.img" }] }, "disks[0].file: "],
     ["an AHCI disk that is read-only", { disks: [{ ...disk, device: "ahci-hd", mode: "read-only" }] }, "disks[0].mode: "],
+    ["a disc that is written to", { disks: [{ ...disk, device: "cdrom" }] }, "disks[0].mode: "],
+    ["a disc in a container", { disks: [{ ...disk, device: "cdrom", mode: "read-only", format: "qcow2" }] }, "disks[0].format: "],
     ["two that write to one image", { disks: [disk, { ...disk, mode: "persistent" }] }, "disks[1].file: "],
     ["an address that is none", { network: { ...user, mac: "52:54:00:12:34" } }, "network.mac: "],
     ["a group's address", { network: { ...user, mac: "01:00:5e:00:00:01" } }, "network.mac: "],
@@ -154,6 +156,18 @@ describe("QEMU's command line", () => {
   ])("%s", (name, plan) => {
     const text = shown(plan);
     expect(text).toBe(golden(join(GOLDEN, `qemu-${name}.txt`), text));
+  });
+
+  test("a disc is in a drive of its own, and is started from in its turn", () => {
+    const disc = { file: "/images/install.iso", format: "raw", device: "cdrom", mode: "read-only" } as const;
+    const { argv } = planQemu({ ...web, disks: [...web.disks.slice(0, 1), disc] }, facts);
+    expect(argv.filter((word) => /disk1|scsi/.test(word))).toEqual([
+      "if=none,id=disk1,format=raw,read-only=on,file=/images/install.iso",
+      "virtio-scsi-pci,id=scsi1",
+      "scsi-cd,bus=scsi1.0,drive=disk1,serial=disk1,bootindex=1",
+    ]);
+    const bhyve = planBhyve({ ...bhyveWeb, disks: [disc] }, { ...bhyveFacts, tap: "tap0" });
+    expect(bhyve.argv).toContain("3,ahci-cd,/images/install.iso");
   });
 
   test("holds no value of a credential, nor does its environment", () => {

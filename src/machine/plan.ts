@@ -36,6 +36,8 @@ function lintDisks(disks: readonly MachineDisk[], report: Report): void {
     if (disk.device === "ahci-hd" && disk.mode === "read-only") {
       report(`${field}.mode`, `an ahci-hd cannot be read-only; "snapshot" leaves the file as it is too`);
     }
+    if (disk.device === "cdrom" && disk.mode !== "read-only") report(`${field}.mode`, "a cdrom is read-only");
+    if (disk.device === "cdrom" && disk.format !== "raw") report(`${field}.format`, `a disc is raw, not ${disk.format}`);
     const other = disks.findIndex((one) => one.file === disk.file);
     if (
       other < index &&

@@ -107,7 +107,7 @@ const DISK_MODES = {
   persistent: "cache=writeback,discard=unmap",
   scratch: "cache=unsafe,discard=unmap",
 } as const;
-const DISK_DEVICES = { "virtio-blk": "virtio-blk-pci", nvme: "nvme", "ahci-hd": "ide-hd" } as const;
+const DISK_DEVICES = { "virtio-blk": "virtio-blk-pci", nvme: "nvme", "ahci-hd": "ide-hd", cdrom: "scsi-cd" } as const;
 
 /** A kernel that QEMU loads is itself the first thing to boot from. */
 function diskWords(disk: MachineDisk, index: number, boots: boolean): readonly string[] {
@@ -115,8 +115,10 @@ function diskWords(disk: MachineDisk, index: number, boots: boolean): readonly s
   return [
     "-drive",
     `if=none,id=${id},format=${disk.format},${DISK_MODES[disk.mode]},file=${optionValue(disk.file)}`,
+    // On a bus of its own that every machine has and every guest of ours knows; kernels for virtual machines have no AHCI.
+    ...(disk.device === "cdrom" ? ["-device", `virtio-scsi-pci,id=scsi${index}`] : []),
     "-device",
-    `${DISK_DEVICES[disk.device]},drive=${id},serial=${id}${boots ? `,bootindex=${index}` : ""}`,
+    `${DISK_DEVICES[disk.device]},${disk.device === "cdrom" ? `bus=scsi${index}.0,` : ""}drive=${id},serial=${id}${boots ? `,bootindex=${index}` : ""}`,
   ];
 }
 

@@ -75,7 +75,8 @@ export interface MachineDisk {
   /** An image file or a block device. */
   readonly file: string;
   readonly format: "raw" | "qcow2";
-  readonly device: "virtio-blk" | "nvme" | "ahci-hd";
+  /** "cdrom": a drive with the file as its disc, which is read-only and raw. */
+  readonly device: "virtio-blk" | "nvme" | "ahci-hd" | "cdrom";
   /**
    * "snapshot": the guest may write, the file is never changed, what was written is thrown away at the end. "scratch": it writes to the
    * file, which is not worth a wait for the disk: it goes with the machine.
