@@ -34,6 +34,7 @@ export { NarWriter } from "./nar-write.ts";
 export { HASH_BYTES, type HashTable, hashTable, scanHashes } from "./scan.ts";
 export { type FatEntry, fatSizeFor, type FatWish, planFat } from "./fat.ts";
 export { type FatFile, type FatReading, readFat, readRuns, type Run } from "./fat-read.ts";
+export { ISO_ESP_AT, type IsoOptions, type IsoPlan, type PackedFile, planIso } from "./iso9660.ts";
 export { cpioArchive, type CpioEntry, type CpioReading, readCpio } from "./cpio.ts";
 export { planQcow2, QCOW2_CLUSTER_BYTES, type Qcow2Header, readQcow2Header } from "./qcow2.ts";
 export { planUfs, type UfsOptions, type UfsPlan } from "./ufs.ts";

@@ -36,6 +36,8 @@ export interface TreeRules {
   readonly required?: { readonly path: string; readonly mode: number; readonly why: string };
   /** The type byte of a directory's entry; 0 for what the file system does not hold. */
   readonly kindOf: (type: NodeEntry["type"]) => number;
+  /** Default 255. */
+  readonly nameMaxBytes?: number;
   readonly targetMaxBytes: number;
   readonly fileMaxBytes: number;
   readonly linksMax: number;
@@ -125,8 +127,8 @@ function attach(entry: FileSystemEntry, parent: Growing | undefined, rules: Tree
   if (parent.entry.type !== "directory")
     throw bad(entry.path, `lies in ${parent.entry.path}, which is a ${parent.entry.type} and not a directory`);
   const name = encoder.encode(entry.path.slice(entry.path.lastIndexOf("/") + 1));
-  if (name.length > MAXIMUM_NAME_BYTES)
-    throw bad(entry.path, `has a name of ${name.length} bytes; ${MAXIMUM_NAME_BYTES} are allowed`);
+  const { nameMaxBytes = MAXIMUM_NAME_BYTES } = rules;
+  if (name.length > nameMaxBytes) throw bad(entry.path, `has a name of ${name.length} bytes; ${nameMaxBytes} are allowed`);
   const node = growing(entry, parent);
   parent.children.push({ name, of: node });
   return node;
