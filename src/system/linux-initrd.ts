@@ -3,9 +3,11 @@
  *
  * One static program (busybox of the boot slice), the modules of the kernel slice that the root's disk hangs on, in the order in which
  * they need each other (modules.dep(5)), and a script. The script finds the root by its GPT label, mounts it, puts
- * `/run/current-system` there, lets the system activate itself, and hands over to process 1.
+ * `/run/current-system` there, lets the system activate itself, and hands over to process 1. Where the system is on trial, a process beside
+ * it, of the system's own program, waits for its time to be over.
  */
 import { closest, Problem } from "../base/index.ts";
+import { GENERATIONS_PROGRAM } from "./generations.ts";
 import type { Composition, Part, PlannedEntry, PlannedTree } from "./types.ts";
 
 /** Path of the program in the boot slice. */
@@ -147,12 +149,14 @@ stop() {
 }
 
 system=
+trial=
 root=${rootLabel}
 set -f
 for word in $($b cat /proc/cmdline); do
     case $word in
     garth.system=*) system=\${word#*=} ;;
     garth.root=*) root=\${word#*=} ;;
+    garth.trial=*) trial=\${word#*=} ;;
     esac
 done
 set +f
@@ -185,6 +189,8 @@ fail() {
     exit 1
 }
 [ -e "/sysroot$system/activate" ] || fail "$system is not on this root"
+# In the root that is going to be, whoever process 1 is then; before anything of the system could stand still.
+[ -z "$trial" ] || $b setsid $b chroot /sysroot "$system/${GENERATIONS_PROGRAM}" watch "$trial" </sysroot/dev/null >/sysroot/dev/console 2>&1 &
 $b chroot /sysroot "$system/activate" "$system" || fail "$system cannot be activated"
 exec $b switch_root /sysroot /run/current-system/init
 `;
