@@ -26,11 +26,20 @@
  *     boot_sweep                       what killed calls left under temporary names, and what belongs to no directory in $state/generations
  *     reboot_now                       at once, what was written being on the disk
  *
- * Each that writes returns when it is durable, 1 when it failed.
+ * Each that writes returns when it is durable, 1 when it failed. Variables of a family's functions begin with boot_ or _, which those of the shared
+ * text do not, and are theirs for one call. Of the shared text they may use is_number, is_generation N (there is a directory), numbers (prints those of
+ * all generations, in order).
  */
+import shared from "./generations.sh" with { type: "text" };
+
 export interface FamilyPart {
   /** Without `#!`. */
   readonly shebang: string;
   /** The functions above, and nothing that is run as the text is read but assignments. */
   readonly functions: string;
+}
+
+export function generationsProgram({ shebang, functions }: FamilyPart): string {
+  const [head = "", verbs = ""] = shared.split("#@FAMILY@\n");
+  return `#!${shebang}\n${head}${functions.trimEnd()}\n${verbs}`;
 }

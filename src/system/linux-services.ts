@@ -7,6 +7,7 @@
  * Both say on the console when everything the declaration waits for has been reached: `garth: ready <closure>`, after lines
  * `garth: KEY=VALUE` with facts for receipts.
  */
+import { GENERATIONS, GENERATIONS_PROGRAM } from "./generations.ts";
 import type { SystemSpec } from "./types.ts";
 
 /** Path below etc/ -> text or symlink. */
@@ -39,6 +40,8 @@ export function readyScript(spec: SystemSpec, shell: string, reached: readonly s
     "}",
     ...reached,
     ...waits,
+    "# What was on trial, or was tried and is not what runs, is settled; where nothing was there is no such link.",
+    `[ ! -h /${GENERATIONS}/next ] || /run/current-system/${GENERATIONS_PROGRAM} confirm 2>/dev/console || exit 1`,
     "system=$(readlink /run/current-system)",
     `mkdir -p ${READY_DIRECTORY}`,
     `echo ready >${READY_DIRECTORY}/ready`,

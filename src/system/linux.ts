@@ -5,6 +5,7 @@
  *       activate              run as root in the new root, before process 1
  *       boot/kernel           -> the kernel slice;  boot/initrd: made here;  boot/parameters: one a line
  *       etc/                  everything of /etc, as files: the base's, less what starts services nobody declared, and what is generated
+ *       generations           which systems the machine has been given (generations.ts)
  *       init                  -> process 1
  *       metadata/             the declaration, what it came to, owners of what is in etc
  *       profile               -> profile-<name>: what /usr stands for; put there when its path is known
@@ -14,6 +15,9 @@ import { type Attributes, matcher } from "../world/index.ts";
 import { type Accounts, renderGroup, renderPasswd, renderShadow, resolveAccounts } from "./accounts.ts";
 import { checkAgainstParts, nobody } from "./against-base.ts";
 import { baseEtc, metadata, ownerLines, treeBuilder } from "./closure.ts";
+import { GENERATIONS_PROGRAM } from "./generations.ts";
+import { linuxGenerations } from "./generations-linux.ts";
+import { generationsProgram } from "./generations-program.ts";
 import { linuxActivation } from "./linux-activate.ts";
 import { busyboxIn, kernelRelease, moduleTexts, planInitrd } from "./linux-initrd.ts";
 import { busyboxTree } from "./linux-busybox.ts";
@@ -92,6 +96,7 @@ export function planLinux(composition: Composition): ClosurePlan {
     owners.set(path, owner);
   });
   owners.set("shadow", { mode: 0o640, uid: 0, gid: gidOf(accounts, "shadow") });
+  file(GENERATIONS_PROGRAM, generationsProgram(linuxGenerations(busybox, spec.disk.espLabel)), true);
   link("init", initProgram(spec, busybox));
   file("metadata/etc-owners", ownerLines(owners));
   file("metadata/system.json", metadata(composition));
