@@ -23,10 +23,42 @@ export type Piece =
   | { readonly at: number; readonly kind: "bytes"; readonly bytes: Uint8Array }
   | { readonly at: number; readonly kind: "file"; readonly file: string; readonly offset: number; readonly sizeBytes: number };
 
+export interface ByteRange {
+  readonly at: number;
+  readonly sizeBytes: number;
+}
+
 export interface BlockImage {
   readonly sizeBytes: number;
   /** In the order of `at`; none overlaps another or goes past the end. */
   readonly pieces: readonly Piece[];
+  /**
+   * What nobody reads before somebody wrote it, in order, none touching another or a piece: it may hold anything. What is in neither
+   * reads as zeros. Without it: nothing is free.
+   */
+  readonly free?: readonly ByteRange[];
+}
+
+/** A file system as it is going to be. */
+export interface FileSystemPlan {
+  readonly image: BlockImage;
+  readonly usage: {
+    readonly sizeBytes: number;
+    readonly usedBytes: number;
+    /** For root: a part of it may be kept from everybody else. */
+    readonly freeBytes: number;
+    readonly inodes: number;
+    readonly freeInodes: number;
+  };
+  /** Where the bytes of each `file` content lie, in order. */
+  readonly dataRuns: readonly DataRun[];
+}
+
+/** A stretch of the image that is a stretch of a file. */
+export interface DataRun {
+  readonly file: string;
+  readonly at: number;
+  readonly sizeBytes: number;
 }
 
 /** What a file system is made of. `path` has no slash at its ends; "" is the root, and may be left out. */
@@ -57,4 +89,22 @@ export function contentBytes(content: Content): number {
 /** The same image behind `offset` bytes, as in a partition. */
 export function shifted(image: BlockImage, offset: number): readonly Piece[] {
   return image.pieces.map((piece) => ({ ...piece, at: piece.at + offset }));
+}
+
+/** What is free of it, there. */
+export function shiftedFree({ free = [] }: BlockImage, offset: number): readonly ByteRange[] {
+  return free.map(({ at, sizeBytes }) => ({ at: at + offset, sizeBytes }));
+}
+
+/** What of `from` to `to` none of the ranges covers. They are in order, and may touch. */
+export function between(ranges: Iterable<ByteRange>, from: number, to: number): readonly ByteRange[] {
+  const found: ByteRange[] = [];
+  let at = from;
+  for (const range of ranges) {
+    if (range.at >= to) break;
+    if (range.at > at) found.push({ at, sizeBytes: range.at - at });
+    at = Math.max(at, range.at + range.sizeBytes);
+  }
+  if (at < to) found.push({ at, sizeBytes: to - at });
+  return found;
 }

@@ -9,7 +9,7 @@ import type { ReadAt } from "./elf.ts";
 import { ROOT_INODE, viewOf } from "./ext4-format.ts";
 import { deviceOf, type Ext4Type, type Image, type Inode, readContent, readInode, readTarget } from "./ext4-read-inode.ts";
 import { damaged, type Ext4Facts, readSuper } from "./ext4-read-super.ts";
-import { inodeAt, type Named, type Tree, walkTree } from "./walk.ts";
+import { type Named, readTree, type TreeReading } from "./walk.ts";
 
 export type { Ext4Type } from "./ext4-read-inode.ts";
 export type { Ext4Facts } from "./ext4-read-super.ts";
@@ -32,18 +32,10 @@ export interface Ext4Entry {
   readonly device?: { readonly major: number; readonly minor: number };
 }
 
-export interface Ext4Reading {
+export interface Ext4Reading extends TreeReading<Ext4Entry> {
   readonly facts: Ext4Facts;
-  /** Everything, a directory before what is in it, sorted. */
-  readonly list: () => readonly Ext4Entry[];
-  /**
-   * The content of a plain file, of at most 64 MiB where nothing else is said; undefined when there is none of that name.
-   * Symbolic links are not followed.
-   */
-  readonly readFile: (path: string, maximumBytes?: number) => Uint8Array | undefined;
 }
 
-const MAXIMUM_FILE_BYTES = 2 ** 26;
 const MAXIMUM_DIRECTORY_BYTES = 2 ** 28;
 const ENTRY_HEAD = 8;
 
@@ -56,21 +48,14 @@ export function readExt4(readAt: ReadAt): Ext4Reading {
   const image: Image = { readAt, superblock: readSuper(readAt) };
   return {
     facts: image.superblock.facts,
-    list: () => walkTree(treeOf(image), (path, inode) => entryOf(image, path, inode)),
-    readFile: (path, maximumBytes = MAXIMUM_FILE_BYTES) => {
-      const found = inodeAt(treeOf(image), path);
-      return found?.type === "file" ? readContent(image, found, maximumBytes) : undefined;
-    },
-  };
-}
-
-function treeOf(image: Image): Tree<Inode> {
-  return {
-    root: ROOT_INODE,
-    inode: (number) => readInode(image, number),
-    isDirectory: ({ type }) => type === "directory",
-    names: (inode) => namesIn(image, inode),
-    damaged,
+    ...readTree({
+      root: ROOT_INODE,
+      inode: (number) => readInode(image, number),
+      names: (inode) => namesIn(image, inode),
+      entry: (path, inode) => entryOf(image, path, inode),
+      content: (inode, maximumBytes) => readContent(image, inode, maximumBytes),
+      damaged,
+    }),
   };
 }
 

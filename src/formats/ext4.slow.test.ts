@@ -4,8 +4,8 @@ import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import type { FileSystemEntry } from "./blocks.ts";
-import { type Ext4Plan, planExt4 } from "./ext4.ts";
+import type { FileSystemEntry, FileSystemPlan } from "./blocks.ts";
+import { planExt4 } from "./ext4.ts";
 import { nameHash } from "./ext4-hash.ts";
 import { readExt4 } from "./ext4-read.ts";
 import {
@@ -38,7 +38,7 @@ afterEach(() => {
 });
 
 /** Contents that the machine would have by name are left out: nobody who checks looks into them. */
-function written(entries: readonly FileSystemEntry[], options: Partial<typeof OPTIONS> = {}): Ext4Plan {
+function written(entries: readonly FileSystemEntry[], options: Partial<typeof OPTIONS> = {}): FileSystemPlan {
   const plan = planExt4(entries, { ...OPTIONS, ...options });
   writeImage(image, { ...plan.image, pieces: plan.image.pieces.filter((piece) => piece.kind === "bytes") });
   return plan;

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { thrownProblem } from "../base/testing.ts";
-import type { FileSystemEntry } from "./blocks.ts";
-import { type Ext4Plan, planExt4 } from "./ext4.ts";
+import type { FileSystemEntry, FileSystemPlan } from "./blocks.ts";
+import { planExt4 } from "./ext4.ts";
 import { type HashSeed, nameHash } from "./ext4-hash.ts";
 import { readExt4 } from "./ext4-read.ts";
 import {
@@ -32,13 +32,13 @@ const scratch = mkdtempSync(join(tmpdir(), "garth-ext4-"));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 const image = join(scratch, "ext4.img");
 
-function written(entries: readonly FileSystemEntry[], options: Partial<typeof OPTIONS> = {}): Ext4Plan {
+function written(entries: readonly FileSystemEntry[], options: Partial<typeof OPTIONS> = {}): FileSystemPlan {
   const plan = planExt4(entries, { ...OPTIONS, ...options });
   writeImage(image, plan.image);
   return plan;
 }
 
-function digest(plan: Ext4Plan): string {
+function digest(plan: FileSystemPlan): string {
   writeImage(image, plan.image);
   return new Bun.CryptoHasher("sha256").update(readFileSync(image)).digest("hex");
 }

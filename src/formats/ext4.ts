@@ -4,10 +4,18 @@
  * too; but it takes times, owners and links from the machine it runs on.
  *
  * Blocks of 4096 bytes, inodes of 256, checksums over all metadata. No entries with extended attributes, no encryption, quota,
- * orphan file or inline data; a file is at most 128 GiB. What is free and what the journal holds is left out of the image: zeros.
+ * orphan file or inline data; a file is at most 128 GiB. What the journal holds is left out of the image: zeros.
  */
 import { Problem } from "../base/index.ts";
-import { type BlockImage, contentBytes, type FileSystemEntry, type Piece } from "./blocks.ts";
+import {
+  between,
+  type ByteRange,
+  contentBytes,
+  type DataRun,
+  type FileSystemEntry,
+  type FileSystemPlan,
+  type Piece,
+} from "./blocks.ts";
 import { crc32c } from "./crc.ts";
 import { type DirectoryPlan, planDirectory, renderDirectory } from "./ext4-directory.ts";
 import {
@@ -25,7 +33,7 @@ import { deviceBlock, extentBlock, extentLeaves, type InodeFields, inodeSeeds } 
 import { InodeTables } from "./ext4-pieces.ts";
 import { NOWHERE, type Placement, placeIn, type Places, smallestSize, type Wish } from "./ext4-place.ts";
 import { renderGroups, renderJournal, renderResize, renderSuper, type SuperFields } from "./ext4-super.ts";
-import { contentPieces, type DataRun, mergedPieces, type Placed } from "./pieces.ts";
+import { contentPieces, mergedPieces, type Placed } from "./pieces.ts";
 import { LATEST_SECONDS, LOST_AND_FOUND, planTree, type Tree, type TreeNode } from "./ext4-tree.ts";
 
 export interface Ext4Options {
@@ -44,20 +52,6 @@ export interface Ext4Options {
   readonly inodesFree?: number;
   /** 0 for none, otherwise 4 MiB to 1 GiB. Without it what mke2fs takes for the size, but not more than 64 MiB. */
   readonly journalBytes?: number;
-}
-
-export interface Ext4Plan {
-  readonly image: BlockImage;
-  readonly usage: {
-    readonly sizeBytes: number;
-    readonly usedBytes: number;
-    /** For root; one percent of the size is kept from everybody else. */
-    readonly freeBytes: number;
-    readonly inodes: number;
-    readonly freeInodes: number;
-  };
-  /** Where the bytes of each `file` content lie, in order. */
-  readonly dataRuns: readonly DataRun[];
 }
 
 interface Checked {
@@ -95,7 +89,7 @@ const encoder = new TextEncoder();
 /**
  * @throws Problem E_BAD_TREE for entries that no ext4 can hold, E_EXT4_TOO_SMALL when `sizeBytes` is not enough, E_EXT4_OPTIONS
  */
-export function planExt4(entries: readonly FileSystemEntry[], options: Ext4Options): Ext4Plan {
+export function planExt4(entries: readonly FileSystemEntry[], options: Ext4Options): FileSystemPlan {
   const checked = checkedOptions(options);
   const tree = planTree(entries, options.timeSeconds);
   const hashSeed = hashWords(checked.hashSeed);
@@ -170,7 +164,7 @@ function rendered(
   places: Places,
   checked: Checked,
   options: Ext4Options,
-): Ext4Plan {
+): FileSystemPlan {
   const { geometry } = places;
   const seed = crc32c(checked.uuid);
   const seedOf = inodeSeeds(seed);
@@ -242,10 +236,17 @@ function rendered(
     image: {
       sizeBytes,
       pieces: mergedPieces([...contents, ...metadata.map((placed) => ({ ...placed, kind: "bytes" as const }))]),
+      free: freeRanges(places, sizeBytes),
     },
     usage: { sizeBytes, usedBytes: geometry.blocks * BLOCK - freeBytes, freeBytes, inodes, freeInodes },
     dataRuns,
   };
+}
+
+/** Blocks in no use: behind the last content, and those that a last group not worth its tables would have had. */
+function freeRanges({ geometry, end }: Places, sizeBytes: number): readonly ByteRange[] {
+  const taken = geometry.taken.map(({ start, count }) => ({ at: start * BLOCK, sizeBytes: count * BLOCK }));
+  return between(taken, end * BLOCK, sizeBytes);
 }
 
 function inodeFields({ entry, links }: TreeNode, placement: Placement, directory: DirectoryPlan | undefined): InodeFields {

@@ -202,7 +202,9 @@ function rendered(wish: FatWish, root: Node, geometry: FatGeometry, needed: numb
     if (contentBytes(content) === 0) continue;
     pieces.push(content.kind === "bytes" ? { at, ...content } : { at, ...content, offset: 0 });
   }
-  return { sizeBytes: wish.sizeBytes, pieces };
+  const end = geometry.dataAt + (free - FIRST_CLUSTER) * geometry.clusterBytes;
+  const left = geometry.clusters * geometry.clusterBytes - (end - geometry.dataAt);
+  return { sizeBytes: wish.sizeBytes, pieces, ...(left > 0 && { free: [{ at: end, sizeBytes: left }] }) };
 }
 
 /** `own` is undefined for the root, which has the label where others have themselves and their parent. */

@@ -4,7 +4,18 @@
  * Readers of what comes from outside pull (an `AsyncIterable` in, an async generator out) or read at offsets, hold a bounded
  * amount, and throw a `Problem` for anything that is not as the format says.
  */
-export { type BlockImage, type Content, contentBytes, type FileSystemEntry, type Piece, shifted } from "./blocks.ts";
+export {
+  between,
+  type BlockImage,
+  type ByteRange,
+  type Content,
+  contentBytes,
+  type FileSystemEntry,
+  type FileSystemPlan,
+  type Piece,
+  shifted,
+  shiftedFree,
+} from "./blocks.ts";
 export { crc32 } from "./crc.ts";
 export {
   type Disk,
@@ -22,7 +33,7 @@ export { MBR_TYPE, type MbrPartition, type MbrReading, mbrSector, readMbr } from
 export { type MtreeEntry, parseMtree, renderMtree, visText } from "./mtree.ts";
 export { type Compression, compressZstd, decompress, sniffCompression } from "./compression.ts";
 export { type ElfAbiTag, type ElfInfo, MAXIMUM_TABLE_BYTES, type ReadAt, readAtOf, readElf } from "./elf.ts";
-export { type Ext4Options, type Ext4Plan, planExt4 } from "./ext4.ts";
+export { type Ext4Options, planExt4 } from "./ext4.ts";
 export { type Ext4Entry, type Ext4Facts, type Ext4Reading, type Ext4Type, readExt4 } from "./ext4-read.ts";
 export { paddingOf, type TarMember, type TarNames, type TarType } from "./tar.ts";
 export { readTar, type TarEntry, type TarLimits } from "./tar-read.ts";
@@ -37,6 +48,6 @@ export { type FatFile, type FatReading, readFat, readRuns, type Run } from "./fa
 export { ISO_ESP_AT, type IsoOptions, type IsoPlan, type PackedFile, planIso } from "./iso9660.ts";
 export { cpioArchive, type CpioEntry, type CpioReading, readCpio } from "./cpio.ts";
 export { planQcow2, QCOW2_CLUSTER_BYTES, type Qcow2Header, readQcow2Header } from "./qcow2.ts";
-export { planUfs, type UfsOptions, type UfsPlan } from "./ufs.ts";
+export { planUfs, type UfsOptions } from "./ufs.ts";
 export { readUfs, type UfsEntry, type UfsFacts, type UfsReading } from "./ufs-read.ts";
 export { planDynamicVhd, planFixedVhd, VHD_BLOCK_BYTES, vhdFooter, type VhdWish } from "./vhd.ts";

@@ -20,13 +20,6 @@ export interface Stretch {
   readonly count: number;
 }
 
-/** A stretch of the image that is a stretch of a file. */
-export interface DataRun {
-  readonly file: string;
-  readonly at: number;
-  readonly sizeBytes: number;
-}
-
 export function contentPieces(content: Content, extents: readonly Stretch[]): readonly Piece[] {
   const total = contentBytes(content);
   return extents.map(({ logical, start, count }) => {

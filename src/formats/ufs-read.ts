@@ -22,7 +22,7 @@ import {
   SUPERBLOCK_BYTES,
   viewOf,
 } from "./ufs-format.ts";
-import { inodeAt, type Named, type Tree, walkTree } from "./walk.ts";
+import { type Named, readTree, type TreeReading } from "./walk.ts";
 
 export type UfsType = keyof typeof KINDS | "socket";
 
@@ -72,16 +72,11 @@ export interface UfsInode {
   readonly inside: Uint8Array;
 }
 
-export interface UfsReading {
+export interface UfsReading extends TreeReading<UfsEntry> {
   readonly facts: UfsFacts;
-  /** Everything, a directory before what is in it, sorted. */
-  readonly list: () => readonly UfsEntry[];
-  /** The content of a plain file, of at most 64 MiB where nothing else is said; undefined when there is none of that name. */
-  readonly readFile: (path: string, maximumBytes?: number) => Uint8Array | undefined;
   readonly inode: (number: number) => UfsInode;
 }
 
-const FILE_MAX_BYTES = 2 ** 26;
 const DIRECTORY_MAX_BYTES = 2 ** 28;
 const ENTRY_HEAD = 8;
 const TYPES: ReadonlyMap<number, UfsType> = new Map([
@@ -104,11 +99,14 @@ export function readUfs(readAt: ReadAt): UfsReading {
   const image = readSuper(readAt);
   return {
     facts: image.facts,
-    list: () => walkTree(treeOf(image), (path, inode) => entryOf(image, path, inode)),
-    readFile: (path, maximumBytes = FILE_MAX_BYTES) => {
-      const found = inodeAt(treeOf(image), path);
-      return found?.type === "file" ? contentOf(image, found, maximumBytes) : undefined;
-    },
+    ...readTree({
+      root: ROOT_INODE,
+      inode: (number) => readInode(image, number),
+      names: (inode) => namesIn(image, inode),
+      entry: (path, inode) => entryOf(image, path, inode),
+      content: (inode, maximumBytes) => contentOf(image, inode, maximumBytes),
+      damaged,
+    }),
     inode: (number) => readInode(image, number),
   };
 }
@@ -243,16 +241,6 @@ function namesIn(image: Image, inode: UfsInode): readonly Named[] {
     at += length;
   }
   return found;
-}
-
-function treeOf(image: Image): Tree<UfsInode> {
-  return {
-    root: ROOT_INODE,
-    inode: (number) => readInode(image, number),
-    isDirectory: ({ type }) => type === "directory",
-    names: (inode) => namesIn(image, inode),
-    damaged,
-  };
 }
 
 function entryOf(image: Image, path: string, inode: UfsInode): UfsEntry {

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { thrownProblem } from "../base/testing.ts";
-import type { FileSystemEntry } from "./blocks.ts";
+import type { FileSystemEntry, FileSystemPlan } from "./blocks.ts";
 import {
   anyEntries,
   bytesOf,
@@ -24,7 +24,7 @@ import {
 } from "./ext4.testing.ts";
 import { parseMtree } from "./mtree.ts";
 import { readAtFile, writeImage } from "./testing.ts";
-import { planUfs, type UfsOptions, type UfsPlan } from "./ufs.ts";
+import { planUfs, type UfsOptions } from "./ufs.ts";
 import { BLOCK, FRAGMENT } from "./ufs-format.ts";
 import { readUfs, type UfsReading } from "./ufs-read.ts";
 import { ufsFaults } from "./ufs.testing.ts";
@@ -34,7 +34,7 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 const image = join(scratch, "ufs.img");
 const OPTIONS: UfsOptions = { label: "garth", identity: [TIME, 0x1234_5678], timeSeconds: TIME };
 
-function written(entries: readonly FileSystemEntry[], options: Partial<UfsOptions> = {}): UfsPlan {
+function written(entries: readonly FileSystemEntry[], options: Partial<UfsOptions> = {}): FileSystemPlan {
   const plan = planUfs(entries, { ...OPTIONS, ...options });
   writeImage(image, plan.image);
   return plan;

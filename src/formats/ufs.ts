@@ -3,11 +3,19 @@
  * from the same list. Its superblock lies at 64 KiB, and every field is as the kernel's checks, fsck_ffs(8) and the loader want it.
  *
  * Blocks of 32 KiB, fragments of 4 KiB, no soft updates, no journal, no check hashes, no extended attributes: tunefs(8) turns on what
- * somebody wants, growfs(8) makes it larger. No devices: FreeBSD has its own in devfs(4). What is free is left out of the image.
+ * somebody wants, growfs(8) makes it larger. No devices: FreeBSD has its own in devfs(4).
  */
 import { Problem } from "../base/index.ts";
-import { type BlockImage, type Content, contentBytes, type FileSystemEntry, type Piece } from "./blocks.ts";
-import { contentPieces, type DataRun, mergedPieces, type Placed } from "./pieces.ts";
+import {
+  type ByteRange,
+  type Content,
+  contentBytes,
+  type DataRun,
+  type FileSystemEntry,
+  type FileSystemPlan,
+  type Piece,
+} from "./blocks.ts";
+import { contentPieces, mergedPieces, type Placed } from "./pieces.ts";
 import { planEntries, type Tree, type TreeNode, type TreeRules } from "./tree.ts";
 import { directoryBytes, renderDirectory } from "./ufs-directory.ts";
 import {
@@ -48,20 +56,6 @@ export interface UfsOptions {
   readonly minimumFreePercent?: number;
 }
 
-export interface UfsPlan {
-  readonly image: BlockImage;
-  readonly usage: {
-    readonly sizeBytes: number;
-    readonly usedBytes: number;
-    /** For root. */
-    readonly freeBytes: number;
-    readonly inodes: number;
-    readonly freeInodes: number;
-  };
-  /** Where the bytes of each `file` content lie, in order. */
-  readonly dataRuns: readonly DataRun[];
-}
-
 const MEBIBYTE = 2 ** 20;
 const LEAST_FREE_BYTES = 64 * MEBIBYTE;
 const FREE_PART = 0.15;
@@ -94,7 +88,7 @@ const encoder = new TextEncoder();
  * @throws Problem E_BAD_TREE for entries that no UFS2 can hold, E_UFS_TOO_SMALL when `sizeBytes` is not enough, with what is large,
  * E_UFS_OPTIONS
  */
-export function planUfs(entries: readonly FileSystemEntry[], options: UfsOptions): UfsPlan {
+export function planUfs(entries: readonly FileSystemEntry[], options: UfsOptions): FileSystemPlan {
   checkOptions(options);
   const tree = planEntries(entries, options.timeSeconds, RULES);
   const wants = tree.nodes.map(wantOf);
@@ -191,7 +185,7 @@ function largest(tree: Tree, wants: readonly Want[]): readonly { readonly path: 
     .slice(0, LARGEST_SHOWN);
 }
 
-function rendered(tree: Tree, places: Places, options: UfsOptions): UfsPlan {
+function rendered(tree: Tree, places: Places, options: UfsOptions): FileSystemPlan {
   const { geometry } = places;
   const metadata: Placed[] = [];
   const contents: Piece[] = [];
@@ -245,6 +239,7 @@ function rendered(tree: Tree, places: Places, options: UfsOptions): UfsPlan {
     image: {
       sizeBytes,
       pieces: mergedPieces([...contents, ...metadata.map((each) => ({ ...each, kind: "bytes" as const }))]),
+      free: freeRanges(places),
     },
     usage: {
       sizeBytes,
@@ -255,6 +250,38 @@ function rendered(tree: Tree, places: Places, options: UfsOptions): UfsPlan {
     },
     dataRuns,
   };
+}
+
+function freeRanges({ geometry, free }: Places): readonly ByteRange[] {
+  const found: { readonly at: number; sizeBytes: number }[] = [];
+  for (const [group, map] of free.entries()) {
+    for (const { from, to } of runsOf(map)) {
+      const at = (group * geometry.fragmentsPerGroup + from) * FRAGMENT;
+      const sizeBytes = (to - from) * FRAGMENT;
+      const last = found.at(-1);
+      // The end of one group and the beginning of the next.
+      if (last !== undefined && last.at + last.sizeBytes === at) last.sizeBytes += sizeBytes;
+      else found.push({ at, sizeBytes });
+    }
+  }
+  return found;
+}
+
+/** Runs of set bits, whole bytes at a time where they are all set or all clear. */
+function* runsOf(map: Uint8Array): Generator<{ readonly from: number; readonly to: number }> {
+  let from = -1;
+  for (let bit = 0; bit < map.length * 8;) {
+    const byte = map[bit >> 3] ?? 0;
+    const isWhole = bit % 8 === 0 && (byte === 0 || byte === 0xff);
+    const isFree = (byte & (1 << (bit & 7))) !== 0;
+    if (isFree && from < 0) from = bit;
+    else if (!isFree && from >= 0) {
+      yield { from, to: bit };
+      from = -1;
+    }
+    bit += isWhole ? 8 : 1;
+  }
+  if (from >= 0) yield { from, to: map.length * 8 };
 }
 
 function sumOf(all: readonly Totals[]): Totals {

@@ -1,12 +1,12 @@
 /** Files of this machine. Thin over node:fs, which the runtime implements natively; one call here is one or two system calls. */
 import * as fs from "node:fs";
-import { copyRange, nextData, syncFileSystemOf } from "./libc.ts";
+import { clearRange, copyRange, endOf, forgetCached, nextData, syncFileSystemOf } from "./libc.ts";
 import { createBeside, writeAllAt } from "./beside.ts";
 import { isErrno } from "./errno.ts";
 import type { Files, PathLike, Stat } from "./types.ts";
 
 const PERMISSIONS = 0o7777;
-const OPEN_FLAGS = { r: "r", w: "w", wx: "wx", "r+": "r+" } as const;
+const OPEN_FLAGS = { r: "r", w: "w", wx: "wx", "r+": "r+", claim: fs.constants.O_RDWR | fs.constants.O_EXCL } as const;
 
 /** node:fs wants a Buffer where a path is given as bytes; the view shares the memory. */
 function native(path: PathLike): string | Buffer {
@@ -129,6 +129,11 @@ export const localFiles: Files = {
   createBeside: (path, mode) => createBeside(native(path), mode),
   copyRange,
   nextData,
+  endOf,
+  clearRange,
+  forgetCached,
+  syncBeside: (descriptor) =>
+    new Promise((resolve, reject) => fs.fsync(descriptor, (error) => (error === null ? resolve() : reject(error)))),
   close: (descriptor) => fs.closeSync(descriptor),
   truncate: (descriptor, sizeBytes) => fs.ftruncateSync(descriptor, sizeBytes),
   sync: (path) => {

@@ -1,5 +1,6 @@
 /**
- * Calls that the runtime does not offer, through libc: syncfs(2), pipe(2), copy_file_range(2), and bind(2) without listening.
+ * Calls that the runtime does not offer, through libc: syncfs(2), pipe(2), copy_file_range(2), lseek(2), fallocate(2) and its like, and
+ * bind(2) without listening.
  *
  * Linux has syncfs in glibc and musl under two names of the library. Elsewhere every file below the path is synced one by one;
  * FreeBSD's sync(2) returns before the writes are done and cannot be relied on.
@@ -216,4 +217,72 @@ export function nextData(
   if (from < 0) return seek(descriptor, offset, SEEK_HOLE) === offset ? undefined : { from: offset, to: sizeBytes };
   const to = seek(descriptor, from, SEEK_HOLE);
   return { from, to: to < 0 ? sizeBytes : Math.min(to, sizeBytes) };
+}
+
+const SEEK_END = 2;
+
+/** Of a file, or of a disk: its size in both systems' lseek(2). @throws Error where nobody can say */
+export function endOf(descriptor: number): number {
+  if (seek === "unknown") seek = findSeek();
+  const end = seek?.(descriptor, 0, SEEK_END) ?? -1;
+  if (end < 0) throw new Error("there is no end of what is open, or the C library cannot be asked");
+  return end;
+}
+
+type ClearRange = (descriptor: number, at: number, sizeBytes: number) => boolean;
+
+let clear: ClearRange | undefined | "unknown" = "unknown";
+
+/** fallocate(2): first without keeping room for the zeros, then with it, which a disk always can. */
+const KEEP_SIZE = 0x01;
+const FALLOCATE_MODES = [KEEP_SIZE | 0x02, KEEP_SIZE | 0x10];
+/** fspacectl(2) of FreeBSD. */
+const SPACECTL_DEALLOC = 1;
+
+function findClear(): ClearRange | undefined {
+  if (process.platform === "linux") {
+    return fromLibc((library) => {
+      const { symbols } = dlopen(library, { fallocate: { args: ["int", "int", "i64", "i64"], returns: "int" } });
+      return (descriptor, at, sizeBytes) =>
+        FALLOCATE_MODES.some((mode) => symbols.fallocate(descriptor, mode, BigInt(at), BigInt(sizeBytes)) === 0);
+    });
+  }
+  return fromLibc((library) => {
+    const { symbols } = dlopen(library, { fspacectl: { args: ["int", "int", "ptr", "int", "ptr"], returns: "int" } });
+    return (descriptor, at, sizeBytes) => {
+      const range = BigInt64Array.of(BigInt(at), BigInt(sizeBytes));
+      // It says what is left, and may do less than it was asked for.
+      while (range[1] !== 0n) {
+        const before = range[1];
+        if (symbols.fspacectl(descriptor, SPACECTL_DEALLOC, ptr(range), 0, ptr(range)) !== 0 || range[1] === before) return false;
+      }
+      return true;
+    };
+  });
+}
+
+/** false: neither the kernel nor the file system can, or nobody can be asked. */
+export function clearRange(descriptor: number, at: number, sizeBytes: number): boolean {
+  if (clear === "unknown") clear = findClear();
+  return clear?.(descriptor, at, sizeBytes) ?? false;
+}
+
+/** Of posix_fadvise(2), in both systems. */
+const DONTNEED = 4;
+
+type Advise = (descriptor: number, advice: number) => void;
+
+let advise: Advise | undefined | "unknown" = "unknown";
+
+function findAdvise(): Advise | undefined {
+  return fromLibc((library) => {
+    const { symbols } = dlopen(library, { posix_fadvise: { args: ["int", "i64", "i64", "int"], returns: "int" } });
+    return (descriptor, advice) => symbols.posix_fadvise(descriptor, 0n, 0n, advice);
+  });
+}
+
+/** A wish that the kernel may leave unheard. */
+export function forgetCached(descriptor: number): void {
+  if (advise === "unknown") advise = findAdvise();
+  advise?.(descriptor, DONTNEED);
 }

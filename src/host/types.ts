@@ -146,7 +146,11 @@ export interface Files {
   chown(path: PathLike, uid: number, gid: number): void;
   /** Of the link itself, where the path is one. Both times in milliseconds. */
   setTimes(path: PathLike, timeMs: number): void;
-  open(path: PathLike, flags: "r" | "w" | "wx" | "r+", mode?: number): number;
+  /**
+   * "claim" is "r+" of a disk that nobody else may claim meanwhile, as a mount or a RAID does: EBUSY (EPERM on FreeBSD) where somebody
+   * has.
+   */
+  open(path: PathLike, flags: "r" | "w" | "wx" | "r+" | "claim", mode?: number): number;
   read(descriptor: number, into: Uint8Array, offset: number): number;
   write(descriptor: number, data: Uint8Array): number;
   /** The same at a position, on a thread of the runtime: the caller goes on and leaves `data` alone until it settles. */
@@ -162,6 +166,17 @@ export interface Files {
   copyRange(from: number, fromAt: number, to: number, toAt: number, sizeBytes: number): number;
   /** The next run from `offset` on that is not a hole of the file, which has `sizeBytes`; undefined behind the last one. */
   nextData(descriptor: number, offset: number, sizeBytes: number): { readonly from: number; readonly to: number } | undefined;
+  /** Bytes of an open file, or of a disk. */
+  endOf(descriptor: number): number;
+  /**
+   * Makes a stretch read as zeros without writing them, and without giving it room where that can be. false: it has to be written. Of a
+   * disk whole sectors.
+   */
+  clearRange(descriptor: number, at: number, sizeBytes: number): boolean;
+  /** What of it is in memory is read from the disk again. What is not written yet stays. */
+  forgetCached(descriptor: number): void;
+  /** fsync(2), on a thread of the runtime. */
+  syncBeside(descriptor: number): Promise<void>;
   close(descriptor: number): void;
   truncate(descriptor: number, sizeBytes: number): void;
   /** fsync(2) of a file or a directory. */

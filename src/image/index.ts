@@ -10,6 +10,7 @@
  * Limits: GPT with an EFI system partition (FAT) and a root: ext4 for Linux, UFS2 for FreeBSD.
  */
 export { diskDigest, type DiskKind, diskKind, makeRaw } from "./container.ts";
+export { type DeviceEvent, type DeviceOptions, writeDevice, type WrittenDevice } from "./device.ts";
 export { type Container, CONTAINERS, type Converted, convertImage, type ConvertRequest } from "./convert.ts";
 export { type InspectedImage, type InspectedPartition, inspectImage } from "./inspect.ts";
 export { locateIn, type MadeImage, makeImage } from "./make.ts";

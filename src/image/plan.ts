@@ -12,6 +12,7 @@
 import { formatSize, Problem, sha256, type StorePath } from "../base/index.ts";
 import {
   type BlockImage,
+  type ByteRange,
   contentBytes,
   type Disk,
   type FileSystemEntry,
@@ -23,6 +24,7 @@ import {
   planGpt,
   planUfs,
   shifted,
+  shiftedFree,
 } from "../formats/index.ts";
 import type { DiskSpec, Family, RootPlan } from "../system/index.ts";
 
@@ -108,13 +110,25 @@ export function planImage(wish: ImageWish): ImagePlan {
     }),
   );
   const pieces: Piece[] = [...planGpt(disk), ...shifted(esp, first.firstByte), ...shifted(fileSystem.image, second.firstByte)];
+  const free = [...freeIn(esp, first.firstByte), ...freeIn(fileSystem.image, second.firstByte)];
   return {
-    image: { sizeBytes: disk.sizeBytes, pieces: pieces.toSorted((left, right) => left.at - right.at) },
+    image: { sizeBytes: disk.sizeBytes, pieces: pieces.toSorted((left, right) => left.at - right.at), free },
     disk,
     esp: { sizeBytes: first.sizeBytes, files: root.esp.length },
     rootUsage: { ...fileSystem.usage, sizeBytes: second.sizeBytes },
     entries: root.entries.length,
   };
+}
+
+/**
+ * Of a partition, but for its last MiB: there labels of ZFS, of RAID and their like would be found that a disk had before. Zeros
+ * leave none.
+ */
+function freeIn(image: BlockImage, firstByte: number): readonly ByteRange[] {
+  const end = firstByte + image.sizeBytes - MIB;
+  return shiftedFree(image, firstByte).flatMap(({ at, sizeBytes }) =>
+    at >= end ? [] : [{ at, sizeBytes: Math.min(sizeBytes, end - at) }],
+  );
 }
 
 function rootType({ family, architecture }: ImageWish): string {

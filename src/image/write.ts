@@ -10,7 +10,7 @@ import { Problem } from "../base/index.ts";
 import type { BlockImage, Piece } from "../formats/index.ts";
 import { type BesideHasher, type Host, isErrno } from "../host/index.ts";
 
-const WINDOW_BYTES = 4 << 20;
+export const WINDOW_BYTES = 4 << 20;
 const WINDOWS = 3;
 
 export interface WriteOptions {
@@ -132,10 +132,10 @@ interface Span {
 }
 
 /** Holes inside a window that are worth leaving out. */
-const HOLE_BYTES = 64 << 10;
+export const HOLE_BYTES = 64 << 10;
 
 /** Goes through the pieces once. A file that lies in several pieces in a row is opened once. */
-class PieceReader {
+export class PieceReader {
   readonly #host: Host;
   readonly #pieces: readonly Piece[];
   readonly #locate: (file: string) => string;

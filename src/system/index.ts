@@ -17,6 +17,7 @@ export { isOfProject, type ServiceOptions, system, type SystemOptions } from "./
 export { diffSystems, type SystemDifference, type SystemFacts } from "./diff.ts";
 export { freebsdAccounts, freebsdTexts, planFreebsd } from "./freebsd.ts";
 export { renderRootMtree } from "./freebsd-mtree.ts";
+export { firstGeneration, type GenerationEntry } from "./generations.ts";
 export { linuxAccounts, linuxTexts, planLinux } from "./linux.ts";
 export { planProfile } from "./profile.ts";
 export { isOutsideProfile } from "./places.ts";
