@@ -1,4 +1,4 @@
-import { Problem } from "../base/index.ts";
+import { Problem, type StorePath } from "../base/index.ts";
 import { type Builder, BUILD_MIGRATION, buildReceipt, openBuilder } from "../build/index.ts";
 import { loadSettings } from "../config/index.ts";
 import { localHost } from "../host/index.ts";
@@ -103,6 +103,11 @@ export function openGarth(options: OpenOptions): Garth {
       now,
     };
   };
+  const compare = async (left: StorePath, right: StorePath): Promise<readonly string[]> => {
+    const { compareSystems, Listings } = await import("../compose/index.ts");
+    const parts = { host, store: openedStore() };
+    return compareSystems({ ...parts, listings: new Listings(host, parts.store) }, left, right).lines;
+  };
   const openedPools = async (): Promise<Pools> => (await import("../pool/index.ts")).openPools(await poolsOptions());
 
   const garth: Garth = {
@@ -158,6 +163,13 @@ export function openGarth(options: OpenOptions): Garth {
     image: () => import("../image/index.ts"),
     guest: () => import("../guest/index.ts"),
     template: () => import("../template/index.ts"),
+    deploy: () => import("../deploy/index.ts"),
+    systemMachine: async (wish) => {
+      const { openMachine } = await import("../deploy/index.ts");
+      const { hosts } = garth;
+      const visit = { runtimeDirectory: places.runtime, environment: env };
+      return await openMachine({ host, store: openedStore(), hosts, visit, now, compare }, wish);
+    },
     compose: () => import("../compose/index.ts"),
     gate: () => import("../gate/index.ts"),
     machine: () => import("../machine/index.ts"),

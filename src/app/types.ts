@@ -2,6 +2,7 @@
 import type { Emit, System } from "../base/index.ts";
 import type { Builder, BuildEvent, StepResult } from "../build/index.ts";
 import type { Effective } from "../config/index.ts";
+import type { Machine, MachineWish } from "../deploy/index.ts";
 import type { Host } from "../host/index.ts";
 import type { Ledger } from "../ledger/index.ts";
 import type { Machines } from "../machine/index.ts";
@@ -47,6 +48,9 @@ export interface Garth {
   world(): Promise<typeof import("../world/index.ts")>;
   guest(): Promise<typeof import("../guest/index.ts")>;
   template(): Promise<typeof import("../template/index.ts")>;
+  deploy(): Promise<typeof import("../deploy/index.ts")>;
+  /** A machine that runs a system of Garth's, over SSH. The caller closes it. */
+  systemMachine(wish: MachineWish): Promise<Machine>;
   machines(): Promise<Machines>;
   templates(): Promise<TemplateStore>;
   pools(): Promise<Pools>;

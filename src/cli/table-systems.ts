@@ -4,12 +4,27 @@ import { JOBS, KEEP_FAILED, KEEP_GOING, KEY, RECEIPT } from "./options.ts";
 
 const worldModule = () => import("./commands/world.ts");
 const systemModule = () => import("./commands/system.ts");
+const deployModule = () => import("./commands/deploy.ts");
 const imageModule = () => import("./commands/image.ts");
 const machineModule = () => import("./commands/machine.ts");
 const gateModule = () => import("./commands/gate.ts");
+const installModule = () => import("./commands/install.ts");
 
 const SYSTEM_NOTE = "A SYSTEM is FILE#NAME, or #NAME in ./garth.ts; one that stands alone in its file needs no #NAME.";
 const IMAGE_NOTE = "An IMAGE is a raw disk, a SYSTEM, or the store path of an image (or enough of it).";
+const MACHINE_NOTE =
+  "A MACHINE is ssh://[user@]host[:port], or a host of `garth host ls`. It runs a system that Garth made, and lets root in.";
+const REACH_OPTIONS = [
+  { name: "identity", value: "FILE", help: "a private key, besides those that ssh finds itself" },
+  { name: "host-key", value: "KEY", help: "its fingerprint SHA256:..., or new (default: known_hosts has it)" },
+];
+const CHANGE_OPTIONS = [
+  ...REACH_OPTIONS,
+  { name: "trial", value: "DURATION", help: "what it has to be ready at its first start (default 15m)" },
+  { name: "reboot", help: "start the machine anew, and wait for what comes of it" },
+  { name: "dry-run", help: "change nothing: say how the systems differ and what would be sent" },
+];
+const FALLBACK_NOTE = "With --reboot the exit status is 1 when the machine fell back.";
 const LINE_OPTIONS = [JOBS, KEEP_GOING, KEEP_FAILED, KEY, RECEIPT];
 const MACHINE_OPTIONS = [
   { name: "memory", value: "SIZE", help: "default 1G" },
@@ -86,6 +101,56 @@ export const SYSTEMS: readonly Command[] = [
     ],
     notes: [SYSTEM_NOTE],
     load: async () => (await systemModule()).image,
+  },
+  {
+    path: ["system", "switch"],
+    summary: "give a running machine another system, on trial at its next start",
+    arguments: [{ name: "SYSTEM|ITEM" }, { name: "MACHINE" }],
+    options: [...CHANGE_OPTIONS, ...LINE_OPTIONS],
+    notes: [
+      SYSTEM_NOTE,
+      MACHINE_NOTE,
+      "When it is not ready in time, or not at all, the machine goes back by itself to what it ran before.",
+      FALLBACK_NOTE,
+    ],
+    load: async () => (await deployModule()).switchSystem,
+  },
+  {
+    path: ["system", "rollback"],
+    summary: "let a machine start the generation before, or another one",
+    arguments: [{ name: "MACHINE" }, { name: "N", optional: true }],
+    options: [...CHANGE_OPTIONS, RECEIPT],
+    notes: [
+      MACHINE_NOTE,
+      "What waited for its trial is given up. A generation that was never ready is on trial again.",
+      FALLBACK_NOTE,
+    ],
+    load: async () => (await deployModule()).rollback,
+  },
+  {
+    path: ["system", "generations"],
+    summary: "the systems that a machine has been given, and which it starts",
+    arguments: [{ name: "MACHINE" }],
+    options: [
+      ...REACH_OPTIONS,
+      { name: "remove", value: "N,N", help: "forget these, with the items that only they have; not what it runs or starts" },
+    ],
+    notes: [MACHINE_NOTE],
+    load: async () => (await deployModule()).generations,
+  },
+  {
+    path: ["system", "install"],
+    summary: "write a system onto a disk, or into a file that is one, and read it back",
+    arguments: [{ name: "SYSTEM" }, { name: "FILE|DEVICE" }],
+    options: [
+      { name: "size", value: "SIZE", help: "of a file (default: its own, or what the system needs); a disk has its own" },
+      { name: "force", help: "write over what is there, which is lost" },
+      { name: "dry-run", help: "write nothing: print what would be" },
+      { name: "no-verify", help: "do not read back what was written" },
+      ...LINE_OPTIONS,
+    ],
+    notes: [SYSTEM_NOTE, "Interrupted, it leaves a disk without a partition table, and no file that was not there before."],
+    load: async () => (await installModule()).install,
   },
   {
     path: ["image", "inspect"],

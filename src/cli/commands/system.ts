@@ -70,7 +70,7 @@ export const diff: Handler = async (context, given) => {
 };
 
 /** A closure: of a SYSTEM, shipped so far, or one that is in the store. */
-async function systemItem(context: Context, given: Given, garth: Garth, index: number): Promise<StorePath> {
+export async function systemItem(context: Context, given: Given, garth: Garth, index: number): Promise<StorePath> {
   const word = given.arguments[index] ?? "";
   const isItem =
     isStorePath(word) || (!/[#/]/.test(word) && !word.endsWith(".ts") && word !== "." && garth.store.find(word).length > 0);
