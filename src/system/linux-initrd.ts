@@ -18,7 +18,7 @@ const ROOT_WAIT_S = 10;
 /** @throws Problem E_BOOT_SLICE, E_KERNEL_MODULE */
 export function planInitrd(composition: Composition): PlannedTree {
   const { spec, kernel, bootloader } = composition;
-  const modules = modulesFor(composition);
+  const modules = modulesFor(composition, spec.rootModules);
   const names = modules.map((path) => path.slice(path.lastIndexOf("/") + 1));
   const directory: PlannedEntry = { type: "directory" };
   return new Map<string, PlannedEntry>([
@@ -78,9 +78,13 @@ export function moduleTexts(release: string): Readonly<Record<"dependencies" | "
   return { dependencies: `${directory}/modules.dep`, builtin: `${directory}/modules.builtin` };
 }
 
-/** Paths in the kernel slice, each after those it needs. */
-function modulesFor({ spec, kernel, baseTexts }: Composition): readonly string[] {
-  if (spec.rootModules.length === 0) return [];
+/** Paths in the kernel slice, each after those it needs. What is `optional` may be missing. @throws Problem E_KERNEL_MODULE */
+export function modulesFor(
+  { kernel, baseTexts }: Pick<Composition, "kernel" | "baseTexts">,
+  wanted: readonly string[],
+  optional: readonly string[] = [],
+): readonly string[] {
+  if (wanted.length + optional.length === 0) return [];
   const release = kernelRelease(kernel);
   const texts = moduleTexts(release);
   const needs = new Map<string, readonly string[]>();
@@ -102,10 +106,11 @@ function modulesFor({ spec, kernel, baseTexts }: Composition): readonly string[]
     for (const need of (needs.get(path) ?? []).toReversed()) visit(need);
     order.add(path);
   };
-  for (const name of spec.rootModules) {
+  for (const name of [...wanted, ...optional]) {
     const path = byName.get(moduleName(name));
     if (path !== undefined) visit(path);
-    else if (!builtin.has(moduleName(name))) throw noModule(name, kernel, release, [...byName.keys()]);
+    else if (wanted.includes(name) && !builtin.has(moduleName(name)))
+      throw noModule(name, kernel, release, [...byName.keys()]);
   }
   return [...order].map((path) => `usr/lib/modules/${release}/${path}`);
 }
