@@ -6,7 +6,14 @@ import { isErrno } from "./errno.ts";
 import type { Files, PathLike, Stat } from "./types.ts";
 
 const PERMISSIONS = 0o7777;
-const OPEN_FLAGS = { r: "r", w: "w", wx: "wx", "r+": "r+", claim: fs.constants.O_RDWR | fs.constants.O_EXCL } as const;
+const OPEN_FLAGS = {
+  r: "r",
+  w: "w",
+  wx: "wx",
+  "wx+": "wx+",
+  "r+": "r+",
+  claim: fs.constants.O_RDWR | fs.constants.O_EXCL,
+} as const;
 
 /** node:fs wants a Buffer where a path is given as bytes; the view shares the memory. */
 function native(path: PathLike): string | Buffer {

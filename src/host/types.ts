@@ -150,7 +150,7 @@ export interface Files {
    * "claim" is "r+" of a disk that nobody else may claim meanwhile, as a mount or a RAID does: EBUSY (EPERM on FreeBSD) where somebody
    * has.
    */
-  open(path: PathLike, flags: "r" | "w" | "wx" | "r+" | "claim", mode?: number): number;
+  open(path: PathLike, flags: "r" | "w" | "wx" | "wx+" | "r+" | "claim", mode?: number): number;
   read(descriptor: number, into: Uint8Array, offset: number): number;
   write(descriptor: number, data: Uint8Array): number;
   /** The same at a position, on a thread of the runtime: the caller goes on and leaves `data` alone until it settles. */

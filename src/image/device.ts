@@ -91,7 +91,7 @@ export async function writeDevice(
 
 function opened(host: Host, target: string, options: DeviceOptions): number {
   try {
-    if (options.target === "new") return host.files.open(target, "wx", 0o644);
+    if (options.target === "new") return host.files.open(target, "wx+", 0o644);
     return host.files.open(target, options.target === "disk" ? "claim" : "r+");
   } catch (error) {
     if (options.target !== "disk" || !isErrno(error, "EBUSY", "EPERM")) throw error;
