@@ -155,6 +155,16 @@ export function openGarth(options: OpenOptions): Garth {
     templates: () => (templates ??= openedTemplates()),
     pools: () => (pools ??= openedPools()),
     hosts: () => (hosts ??= openedHosts()),
+    readWorld: async (from, wish) => {
+      const { openVisit, readWorld } = await import("../remote/index.ts");
+      if ("name" in from) return await readWorld(host, (await garth.hosts()).connection(from.name), wish);
+      const connection = await openVisit({ host, runtimeDirectory: places.runtime, environment: env }, from);
+      try {
+        return await readWorld(host, connection, wish);
+      } finally {
+        await connection.close();
+      }
+    },
     planWarming: async (name, given = {}) => {
       const { planWarming } = await import("../pool/index.ts");
       const { accelerator } = await (await garth.machines()).accelerator({ system, accelerator: "auto" });

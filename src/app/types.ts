@@ -9,7 +9,7 @@ import type { Machines } from "../machine/index.ts";
 import type { PlannedWarming, Pools } from "../pool/index.ts";
 import type { Goals, Project } from "../project/index.ts";
 import type { ReceiptFields, Receipts } from "../receipt/index.ts";
-import type { Hosts } from "../remote/index.ts";
+import type { Hosts, ReadWorld, VisitWish, WorldWish } from "../remote/index.ts";
 import type { Sandbox } from "../sandbox/index.ts";
 import type { Ship } from "../ship/index.ts";
 import type { Store } from "../store/index.ts";
@@ -56,6 +56,8 @@ export interface Garth {
   pools(): Promise<Pools>;
   /** Hosts over SSH on which builds run. */
   hosts(): Promise<Hosts>;
+  /** The tree of a running machine into an archive: of a host that is known, or at an address. */
+  readWorld(from: { readonly name: string } | VisitWish, wish: WorldWish): Promise<ReadWorld>;
   /** What `warm` would do, and nothing is done. */
   planWarming(pool: string, options?: { readonly count?: number }): Promise<PlannedWarming>;
   builder(emit: Emit<BuildEvent>): Builder;

@@ -5,6 +5,7 @@ import { JOBS, KEEP_FAILED, KEEP_GOING, KEY, RECEIPT } from "./options.ts";
 const worldModule = () => import("./commands/world.ts");
 const systemModule = () => import("./commands/system.ts");
 const deployModule = () => import("./commands/deploy.ts");
+const isoModule = () => import("./commands/iso.ts");
 const imageModule = () => import("./commands/image.ts");
 const machineModule = () => import("./commands/machine.ts");
 const gateModule = () => import("./commands/gate.ts");
@@ -37,13 +38,23 @@ const MACHINE_OPTIONS = [
 export const SYSTEMS: readonly Command[] = [
   {
     path: ["world", "import"],
-    summary: "take the tree of a system in: from a directory, an archive, or as a project file declares it",
-    arguments: [{ name: "PATH|REF" }],
+    summary: "take the tree of a system in: from a directory, an archive, a running machine, or as a project file declares it",
+    arguments: [{ name: "PATH|REF|MACHINE" }],
     options: [
-      { name: "name", value: "NAME", help: "what the world is called (default: the file's name)" },
-      { name: "label", value: "LABEL", help: "its version, for people" },
+      { name: "name", value: "NAME", help: "what the world is called (default: the name of the file or the machine)" },
+      { name: "label", value: "LABEL", help: "its version, for people (default: of a machine its release, else local)" },
+      { name: "without", value: "PATHS", help: "of a machine: leave these out, too; separated by commas" },
+      { name: "save", value: "FILE", help: "of a machine: keep the archive there, to declare the world by it" },
+      { name: "identity", value: "FILE", help: "of a machine: a private key besides those that ssh finds itself" },
+      { name: "host-key", value: "FINGERPRINT|new", help: "of a machine: the key that it must have, or whichever it has now" },
     ],
-    notes: ["A REF is FILE#NAME of a world({ ... })."],
+    notes: [
+      "A REF is FILE#NAME of a world({ ... }).",
+      "A MACHINE is ssh://[user@]host[:port][/path], or NAME:/path of a host that is known; it needs sshd and its base system.",
+      "Of a machine it takes what is part of a system: no home, no log, no cache, no file system of another place than a base system's.",
+      "Host keys, passwords, keytabs, the host's id and its entropy stay there: accounts come with `*` in place of passwords.",
+      "It prints the declaration of what came; a file that changed while it was read is told.",
+    ],
     load: async () => (await worldModule()).importOne,
   },
   {
@@ -151,6 +162,25 @@ export const SYSTEMS: readonly Command[] = [
     ],
     notes: [SYSTEM_NOTE, "Interrupted, it leaves a disk without a partition table, and no file that was not there before."],
     load: async () => (await installModule()).install,
+  },
+  {
+    path: ["system", "iso"],
+    summary: "make a CD or stick that installs a system on a machine, without a network",
+    arguments: [{ name: "SYSTEM" }],
+    options: [
+      { name: "out", short: "o", value: "FILE", help: "where it is written" },
+      { name: "target", value: "DISK", help: "the disk, as the machine calls it; installs without asking (default: asks)" },
+      { name: "force", help: "with --target: also on a disk that is not empty" },
+      { name: "then", value: "reboot|poweroff|shell", help: "what the machine does when it is installed (default reboot)" },
+      ...LINE_OPTIONS,
+    ],
+    notes: [
+      SYSTEM_NOTE,
+      "The medium is started by UEFI: as a CD, written to a stick, or as a disk of a virtual machine.",
+      "It checks what is on it before it touches the disk, and reads back what it wrote before the disk has a partition table.",
+      "Without --target nothing is written before somebody at the machine has typed the name of the disk twice.",
+    ],
+    load: async () => (await isoModule()).iso,
   },
   {
     path: ["image", "inspect"],

@@ -18,4 +18,5 @@ export { HOST_MIGRATION } from "./records.ts";
 export type { Sender, SendRecord } from "./send.ts";
 export { openHostStore } from "./store.ts";
 export type * from "./types.ts";
+export { type ReadWorld, readWorld, type WorldWish } from "./world-tree.ts";
 export { openVisit, type VisitOptions, type VisitWish } from "./visit.ts";

@@ -10,10 +10,13 @@ import type { Answer, Context, Given, Handler } from "../command.ts";
 import { usageProblem } from "../parse.ts";
 import { existing } from "../paths.ts";
 import { table } from "../render/text.ts";
+import { outputOf } from "../output-of.ts";
 import { systemReference } from "../system-of.ts";
 import { oneItem } from "./store.ts";
+import { type MachinePlace, machinePlace, readMachine } from "./world-machine.ts";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9+._-]{0,63}$/;
+const MACHINE_OPTIONS = ["without", "save", "identity", "host-key"] as const;
 const ROLES: readonly Role[] = ["kernel", "boot", "runtime", "development"];
 /** Of overlaps and gaps, for a person; all of them are in the document. */
 const SHOWN = 20;
@@ -26,7 +29,8 @@ interface Composing {
   readonly lock: readonly string[];
 }
 
-async function composing(context: Context): Promise<Composing> {
+/** `word` is what worlds are named by: FILE#NAME, where a recipe makes one. */
+async function composing(context: Context, word: string): Promise<Composing> {
   const garth = await context.garth();
   const { Listings } = await garth.compose();
   const lock: string[] = [];
@@ -46,6 +50,7 @@ async function composing(context: Context): Promise<Composing> {
       now,
       makeWorld: (source) => builder.world(source, signal),
       fetch: (source) => builder.fetch(source, signal),
+      outputOf: (recipe) => outputOf(garth, builder, systemReference(word).file, recipe, signal),
     },
     listings: new Listings(host, store),
     lock,
@@ -96,8 +101,11 @@ function declared(value: WorldSource | WorldDeclaration): WorldDeclaration {
 }
 
 export const importOne: Handler = async (context, given) => {
-  const made = await composing(context);
+  const made = await composing(context, given.arguments[0] ?? "");
   const { garth } = made;
+  const place = await machinePlace(garth, given.arguments[0] ?? "");
+  if (place !== undefined) return await importMachine(context, given, made, place);
+  refuse(given, MACHINE_OPTIONS, "it is for the tree of a machine: ssh://root@host");
   const declaration = await toImport(context, given, garth, given.arguments[0] ?? "");
   const path = await (await garth.compose()).importWorld(made.context, declaration);
   const { entries, sizeBytes } = counted(made, path);
@@ -106,6 +114,58 @@ export const importOne: Handler = async (context, given) => {
     [...made.lock.map((line) => `lock  ${line}`), `${path}  ${entries} paths, ${formatSize(sizeBytes)}`].join("\n");
   return { data, text };
 };
+
+async function importMachine(context: Context, given: Given, made: Composing, place: MachinePlace): Promise<Answer> {
+  const { garth } = made;
+  const { declaration, read, saved, done } = await readMachine(
+    context,
+    given,
+    garth,
+    place,
+    checkedName,
+    patterns(given, "without"),
+  );
+  try {
+    const { importWorld } = await garth.compose();
+    const path = await importWorld(made.context, declaration);
+    const { name, label } = declaration;
+    // Nobody can make it again from what is here.
+    garth.store.addRoot(`world-${name}`, path);
+    const { entries, sizeBytes } = counted(made, path);
+    const words = (value: string): string => JSON.stringify(value);
+    const source =
+      saved === undefined
+        ? `item: ${words(path)}`
+        : `archive: fetchurl({ urls: [${words(fileUrl(saved.file))}], sha256: ${words(saved.sha256)} })`;
+    const line = `world({ name: ${words(name)}, label: ${words(label)}, ${source} })`;
+    const data = {
+      path,
+      name,
+      label,
+      entries,
+      sizeBytes,
+      kernel: read.kernel,
+      changed: read.changed,
+      left: read.left,
+      archive: saved ?? null,
+      declaration: line,
+    };
+    const text = () =>
+      [
+        ...read.left.map((each) => `left     ${each}`),
+        ...read.changed.map((each) => `changed while it was read  ${each}`),
+        `${path}  ${entries} paths, ${formatSize(sizeBytes)}`,
+        line,
+      ].join("\n");
+    return { data, text };
+  } finally {
+    done();
+  }
+}
+
+function fileUrl(path: string): string {
+  return `file://${path.split("/").map(encodeURIComponent).join("/")}`;
+}
 
 async function toImport(context: Context, given: Given, garth: Garth, word: string): Promise<WorldDeclaration> {
   if (word.includes("#")) {
@@ -139,7 +199,7 @@ export const cut: Handler = async (context, given) => {
 
 async function cutDeclared(context: Context, given: Given, word: string): Promise<Answer> {
   refuse(given, ["name", "role", "keep", "prune"], "the project file says what is cut");
-  const made = await composing(context);
+  const made = await composing(context, word);
   const found = await exported(made.garth, word, ["slice", "world"]);
   const { realiseSlices } = await made.garth.compose();
   const wanted: readonly SliceDeclaration[] =
@@ -162,7 +222,7 @@ async function cutDeclared(context: Context, given: Given, word: string): Promis
 }
 
 async function cutItem(context: Context, given: Given, word: string): Promise<Answer> {
-  const made = await composing(context);
+  const made = await composing(context, word);
   const world = oneItem(made.garth.store, word);
   made.garth.store.pin([world]);
   requireTree(made, world);
