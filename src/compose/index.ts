@@ -27,4 +27,5 @@ export {
 } from "./realise.ts";
 export { rootText, type WrittenRoot, writeRoot } from "./rootfs.ts";
 export { makeSlice } from "./slice.ts";
+export { initrd as renderInitrd } from "./tree.ts";
 export { importWorld } from "./world.ts";

@@ -67,7 +67,8 @@ const CONSOLE: CpioEntry = {
   minor: 1,
 };
 
-function initrd(context: Pick<ComposeContext, "host" | "store">, tree: PlannedTree): Uint8Array {
+/** The archive that an initial RAM disk is. */
+export function initrd(context: Pick<ComposeContext, "host" | "store">, tree: PlannedTree): Uint8Array {
   const about = { uid: 0, gid: 0, timeSeconds: 0 } as const;
   const entries: CpioEntry[] = [];
   for (const [path, entry] of tree) {

@@ -18,6 +18,18 @@ export { diffSystems, type SystemDifference, type SystemFacts } from "./diff.ts"
 export { freebsdAccounts, freebsdTexts, planFreebsd } from "./freebsd.ts";
 export { renderRootMtree } from "./freebsd-mtree.ts";
 export { firstGeneration, type GenerationEntry } from "./generations.ts";
+export {
+  type EspFile,
+  INITRD_ON_ESP,
+  INSTALL_THEN,
+  type InstallChoices,
+  type InstallerWish,
+  installTarget,
+  type InstallThen,
+  planLinuxInstaller,
+} from "./installer.ts";
+export { planFreebsdInstaller } from "./installer-freebsd.ts";
+export { kernelRelease, moduleTexts } from "./linux-initrd.ts";
 export { linuxAccounts, linuxTexts, planLinux } from "./linux.ts";
 export { planProfile } from "./profile.ts";
 export { isOutsideProfile } from "./places.ts";
