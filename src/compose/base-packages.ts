@@ -12,11 +12,11 @@ import { Problem } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import type { CatalogueEntry, Manifest } from "../pkg/index.ts";
 import { readRepository, sourceOf, unpackPackage } from "../repository/index.ts";
-import type { Attributes, WorldDeclaration, WorldOrigin } from "../world/index.ts";
+import type { Accounts, Attributes, WorldDeclaration, WorldOrigin } from "../world/index.ts";
 import { trustOf, withNeeds } from "./catalogue.ts";
 import type { ComposeContext } from "./context.ts";
 import { nameOf } from "./listing.ts";
-import { EMPTY, type Imported, settle } from "./world-tree.ts";
+import { accountsIn, EMPTY, type Imported, settle } from "./world-tree.ts";
 
 /** @throws Problem E_PACKAGE_NOT_FOUND, E_PACKAGE_NEEDS, E_FILE_CONFLICT, E_WORLD_OWNER, and those of reading a repository */
 export async function unpackBase(
@@ -42,7 +42,7 @@ export async function unpackBase(
       host.files.removeTree(scratch);
     }
   }
-  return settle(host, tree, attributesOf(world, manifests, accountsIn(host, tree, origins)));
+  return settle(host, tree, attributesOf(world, manifests, accountsIn(host, tree)));
 }
 
 interface Merge {
@@ -79,26 +79,6 @@ function conflict(path: string, first: string, second: string): Problem {
     hint: "pkg(8) does not install both either: leave one of them out",
     exit: 2,
   });
-}
-
-interface Accounts {
-  readonly users: ReadonlyMap<string, number>;
-  readonly groups: ReadonlyMap<string, number>;
-}
-
-/** Third field of passwd(5) and group(5) by the first. What has no accounts still has root and wheel. */
-function accountsIn({ files }: Host, tree: string, origins: ReadonlyMap<string, string>): Accounts {
-  const numbers = (name: string, known: string): ReadonlyMap<string, number> => {
-    const found = new Map([[known, 0]]);
-    const file = `${tree}/etc/${name}`;
-    if (!origins.has(`etc/${name}`) || files.lstat(file).type !== "file") return found;
-    for (const line of files.readText(file).split("\n")) {
-      const match = /^([^#:+-][^:]*):[^:]*:(\d+):/.exec(line);
-      if (match?.[1] !== undefined && !found.has(match[1])) found.set(match[1], Number(match[2]));
-    }
-    return found;
-  };
-  return { users: numbers("master.passwd", "root"), groups: numbers("group", "wheel") };
 }
 
 function attributesOf(

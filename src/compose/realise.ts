@@ -1,7 +1,6 @@
 /** A declared system with everything it is made of: worlds imported, slices cut, packages installed, then composed. */
 import type { StorePath } from "../base/index.ts";
 import type { RepositoryDeclaration } from "../pkg/index.ts";
-import type { Buildable } from "../recipe/index.ts";
 import type { Trust } from "../repository/index.ts";
 import { isOfProject, type SystemDeclaration } from "../system/index.ts";
 import { compareSlices, selectEntries, type SliceDeclaration, type SliceReport, type WorldDeclaration } from "../world/index.ts";
@@ -15,7 +14,6 @@ import { importWorld } from "./world.ts";
 
 /** What other stages made. */
 export interface Resolvers {
-  readonly outputOf: (recipe: Buildable) => StorePath;
   readonly repositoryOf: (declaration: RepositoryDeclaration) => { readonly location: string; readonly trust: Trust };
 }
 
@@ -90,7 +88,7 @@ export async function realiseParts(
       kernel: pathOf(declaration.kernel),
       bootloader: pathOf(declaration.bootloader),
       base: declaration.base.map(pathOf),
-      packages: declaration.packages.map(resolvers.outputOf),
+      packages: await Promise.all(declaration.packages.map(context.outputOf)),
       installed: [...new Set(installed)],
       development: declaration.development.map(pathOf),
       unpinned: new Set(all.filter(({ world }) => world.origin.kind === "directory").map(pathOf)),

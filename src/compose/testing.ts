@@ -35,6 +35,7 @@ export function workplace(now: () => number = () => Date.UTC(2026, 0, 2)): Workp
     system: "x86_64-linux",
     makeWorld: nobody("a world of Debian packages"),
     fetch: nobody("a source"),
+    outputOf: nobody("an output of a recipe"),
     now,
   };
   return {
@@ -158,9 +159,6 @@ export async function composed(
   const wanted = [declaration.kernel, declaration.bootloader, ...declaration.base, ...declaration.development];
   const { slices } = await realiseSlices(context, listings, wanted);
   const resolvers = {
-    outputOf: (): never => {
-      throw new Error("no recipe is built here");
-    },
     repositoryOf: (): never => {
       throw new Error("no repository is published here");
     },

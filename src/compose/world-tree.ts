@@ -1,6 +1,6 @@
 /** A world's tree before it is an item. */
 import type { Host } from "../host/index.ts";
-import { ABOUT, type Attributes, type ListedEntry } from "../world/index.ts";
+import { ABOUT, type Accounts, type Attributes, type ListedEntry } from "../world/index.ts";
 import { nameOf } from "./listing.ts";
 
 export interface Imported {
@@ -32,4 +32,21 @@ export function settle({ files }: Host, tree: string, said: ReadonlyMap<string, 
   };
   walk("");
   return { listing, attributes: said };
+}
+
+/** Third field of passwd(5) and group(5) by the first. What has no accounts still has root and wheel. No link is followed for them. */
+export function accountsIn({ files }: Host, tree: string): Accounts {
+  const isPlain = files.lstatIfAny(`${tree}/etc`)?.type === "directory";
+  const numbers = (names: readonly string[], known: string): ReadonlyMap<string, number> => {
+    const found = new Map([[known, 0]]);
+    for (const file of names.map((name) => `${tree}/etc/${name}`)) {
+      if (!isPlain || files.lstatIfAny(file)?.type !== "file") continue;
+      for (const line of files.readText(file).split("\n")) {
+        const match = /^([^#:+-][^:]*):[^:]*:(\d+):/.exec(line);
+        if (match?.[1] !== undefined && !found.has(match[1])) found.set(match[1], Number(match[2]));
+      }
+    }
+    return found;
+  };
+  return { users: numbers(["master.passwd", "passwd"], "root"), groups: numbers(["group"], "wheel") };
 }

@@ -303,3 +303,13 @@ test("a file that makefs cannot be told of is refused", () => {
 });
 
 test("blanks for fstab(5)", () => expect(visText("/mnt/a b\tc")).toBe("/mnt/a\\040b\\011c"));
+
+test("a log says a path again, with slashes more than it needs; what is said last holds, and another type begins anew", () => {
+  const log =
+    "#mtree 2.0\n.//usr/ type=dir uname=root mode=0755\n./usr type=dir mode=0555\n./x type=dir uid=7\n./x type=link link=usr\n";
+  expect(parseMtree(log, "METALOG", { isLog: true })).toEqual([
+    { path: "usr", type: "dir", uname: "root", mode: 0o555 },
+    { path: "x", type: "link", link: "usr" },
+  ]);
+  expect(thrownProblem(() => parseMtree(log, "METALOG")).where).toBe("METALOG:2");
+});

@@ -107,9 +107,17 @@ export function visText(text: string): string {
   );
 }
 
+export interface ParseMtreeOptions {
+  /**
+   * true: written line by line as things were put there, as install(1) of FreeBSD does with -M. A path may come again, and what is said of
+   * it last holds; slashes may be doubled, or stand at the end.
+   */
+  readonly isLog?: boolean;
+}
+
 /** @throws Problem E_BAD_MTREE, with the line in `where` */
-export function parseMtree(text: string, where: string): readonly MtreeEntry[] {
-  const reader = new Reader(where);
+export function parseMtree(text: string, where: string, options: ParseMtreeOptions = {}): readonly MtreeEntry[] {
+  const reader = new Reader(where, options);
   for (const { line, words } of logicalLines(text)) reader.take(line, words);
   return reader.entries;
 }
@@ -138,14 +146,17 @@ function* logicalLines(text: string): Generator<{ readonly line: number; readonl
 class Reader {
   readonly entries: MtreeEntry[] = [];
   readonly #where: string;
-  readonly #seen = new Set<string>();
+  readonly #isLog: boolean;
+  /** Path -> its place in the entries. */
+  readonly #seen = new Map<string, number>();
   readonly #defaults = new Map<string, string>();
   /** Directories that relative names have entered and `..` has not left. */
   readonly #inside: string[] = [];
   #line = 0;
 
-  constructor(where: string) {
+  constructor(where: string, { isLog = false }: ParseMtreeOptions) {
     this.#where = where;
+    this.#isLog = isLog;
   }
 
   take(line: number, words: readonly string[]): void {
@@ -168,9 +179,15 @@ class Reader {
     const isRelative = !name.includes("/");
     const path = isRelative ? this.#relative(name) : this.#full(name);
     const entry = this.#values(path, new Map([...this.#defaults, ...own]));
-    if (this.#seen.has(path)) throw this.#bad(`${JSON.stringify(path)} is there twice`);
-    this.#seen.add(path);
-    this.entries.push(entry);
+    const at = this.#seen.get(path);
+    if (at === undefined) {
+      this.#seen.set(path, this.entries.length);
+      this.entries.push(entry);
+    } else {
+      if (!this.#isLog) throw this.#bad(`${JSON.stringify(path)} is there twice`);
+      const before = this.entries[at];
+      this.entries[at] = before?.type === entry.type ? { ...before, ...entry } : entry;
+    }
     if (isRelative && entry.type === "dir") this.#inside.push(path);
   }
 
@@ -188,7 +205,8 @@ class Reader {
     if (name.startsWith("/")) throw this.#bad(`${JSON.stringify(name)} is neither a path nor /set nor /unset`);
     const parts = name.split("/");
     if (parts[0] === ".") parts.shift();
-    return parts.map((part) => this.#part(part)).join("/");
+    const kept = this.#isLog ? parts.filter((part) => part !== "") : parts;
+    return kept.map((part) => this.#part(part)).join("/");
   }
 
   #part(written: string): string {

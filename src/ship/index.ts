@@ -24,5 +24,8 @@ export type * from "./types.ts";
 
 /** The stages and the rooms they need are loaded when a line is run: `garth build` starts without them. */
 export function openShip(context: ShipContext, emit: Emit<BuildEvent>): Ship {
-  return { run: async (request) => (await import("./run.ts")).ship(context, request, emit) };
+  return {
+    run: async (request) => (await import("./run.ts")).ship(context, request, emit),
+    outputOf: async (request) => (await import("./output.ts")).outputOf(context, request, emit),
+  };
 }

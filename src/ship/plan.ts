@@ -53,9 +53,15 @@ export function planLine(project: Project, only?: string): Line {
   const alone = wanted.flatMap((each) => (each.kind === "package" ? [each.value] : []));
   const packages = [...new Set([...repositories.flatMap((each) => each.packages), ...alone])];
   const recipes = wanted.flatMap((each) => (each.kind === "recipe" ? [each.value] : []));
-  const ofSystems = systems.flatMap(({ declaration }) => declaration.packages);
+  const ofSystems = systems.flatMap(({ declaration }) => [...declaration.packages, ...recipesOfWorlds(declaration)]);
   const goals = [...new Set([...recipes, ...packages.map((each) => each.source), ...ofSystems])];
   return { goals, packages, repositories, systems };
+}
+
+function recipesOfWorlds({ kernel, bootloader, base, development }: SystemDeclaration): readonly Buildable[] {
+  return [kernel, bootloader, ...base, ...development].flatMap(({ world: { origin } }) =>
+    origin.kind === "recipe" ? [origin.recipe] : [],
+  );
 }
 
 function systemNamed(project: Project, name: string): ProjectExport {

@@ -74,6 +74,7 @@ export function openSystemLine(shipping: Shipping, system: NamedSystem, made: Ma
     system: platform,
     makeWorld: (source) => made.builder.world(source, signal),
     fetch: (source) => made.builder.fetch(source, signal),
+    outputOf: async (recipe) => outputOf(made, recipe),
   };
   return { shipping, system, context, listings: new Listings(host, store), made };
 }
@@ -144,7 +145,6 @@ export async function systemStage(
   const { spec } = system.declaration;
   if (spec.family !== operatingSystemOf(context.system) && spec.family === "linux") throw foreign(system.name, spec.family);
   const parts = await realiseParts(context, system.declaration, slices, {
-    outputOf: (recipe) => outputOf(made, recipe),
     repositoryOf: (declaration) => {
       const found = [...made.repositories].find(([each]) => each === declaration)?.[1];
       if (found === undefined) throw new Error(`the repository ${declaration.name} was not published`);

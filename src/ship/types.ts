@@ -3,6 +3,7 @@ import type { StorePath, System } from "../base/index.ts";
 import type { ComposedSystem } from "../compose/index.ts";
 import type { GateEvent } from "../gate/index.ts";
 import type { ReceiptFields } from "../receipt/index.ts";
+import type { Buildable } from "../recipe/index.ts";
 
 export const STAGES = [
   "recipe",
@@ -76,6 +77,16 @@ export interface ShippedSystem {
   readonly composed: ComposedSystem;
 }
 
+export interface OutputRequest {
+  /** The project file that declares the recipe. */
+  readonly file: string | undefined;
+  readonly recipe: Buildable;
+  readonly jobs: number;
+  readonly signal?: AbortSignal;
+}
+
 export interface Ship {
   run(request: ShipRequest): Promise<ShipReport>;
+  /** One recipe, built where it has to be: its output `out`. For a world of it, which nothing else is made of. @throws Problem of the build */
+  outputOf(request: OutputRequest): Promise<StorePath>;
 }

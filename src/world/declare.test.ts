@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { dirname } from "node:path";
 import { thrownProblem } from "../base/testing.ts";
-import { fetchurl, locationOf } from "../recipe/index.ts";
+import { fetchurl, hostView, locationOf, script } from "../recipe/index.ts";
 import { isSlice, isWorldDeclaration, slice, slices, world } from "./index.ts";
 
 const HERE = dirname(import.meta.path);
@@ -44,6 +44,13 @@ describe("a world", () => {
     });
     const source = fetchurl({ urls: ["https://example.org/base.txz"], sha256: SHA });
     expect(world({ name: "a", archive: source }).origin).toEqual({ kind: "archive", source });
+  });
+
+  test("of a recipe is what the recipe makes", () => {
+    const recipe = script({ name: "tree", buildRoot: hostView(), script: "mkdir $out/usr" });
+    expect(world({ name: "a", recipe })).toMatchObject({ label: "local", origin: { kind: "recipe", recipe } });
+    const message = refused(world, { name: "a", recipe: fetchurl({ urls: ["https://example.org/base.txz"], sha256: SHA }) });
+    expect(message).toStartWith("world a: recipe: expected a recipe, found ");
   });
 
   test("of FreeBSD's sets has them in their order, and the MANIFEST that names them", () => {
@@ -94,11 +101,15 @@ describe("a world", () => {
       { name: "a/b", directory: "/a" },
       'world a/b: name: expected a name of letters, digits and + . _ -, found the text "a/b"',
     ],
-    ["no origin", { name: "a" }, "world a: expected one of debian, directory, archive, sets and packages, found nothing"],
+    [
+      "no origin",
+      { name: "a" },
+      "world a: expected one of debian, directory, archive, item, sets, packages and recipe, found nothing",
+    ],
     [
       "two origins",
       { name: "a", directory: "/a", archive: "/b" },
-      'world a: expected one of debian, directory, archive, sets and packages, found the text "directory and archive"',
+      'world a: expected one of debian, directory, archive, item, sets, packages and recipe, found the text "directory and archive"',
     ],
     ["a misspelt field", { name: "a", dir: "/a" }, 'world a: dir: expected no field of this name, found the text "/a"'],
     [

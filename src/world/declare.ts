@@ -1,6 +1,8 @@
 /** Worlds and slices as a project file says them. */
+import { isStorePath } from "../base/index.ts";
 import {
   besideCaller,
+  type Buildable,
   type Check,
   checked,
   Fault,
@@ -8,6 +10,7 @@ import {
   fetchValue,
   filledText,
   here,
+  isBuildable,
   isRecord,
   list,
   matching,
@@ -46,6 +49,8 @@ export interface WorldOptions {
   readonly directory?: string;
   /** A tar archive: fetched, or a file relative to the project file. */
   readonly archive?: Fetch | string;
+  /** A world that `garth world import` has taken in: its store path. The store must keep it (`garth store roots`), or have it again by the same import. */
+  readonly item?: string;
   /** FreeBSD's distribution sets, `base.txz` and `kernel.txz`, and the MANIFEST that lies beside them: sources, or files relative to the project file. */
   readonly sets?: { readonly manifest: Fetch | string; readonly archives: Readonly<Record<string, Fetch | string>> };
   /**
@@ -53,9 +58,18 @@ export interface WorldOptions {
    * ("FreeBSD-set-base", "FreeBSD-kernel-generic"). The repository is read again each time: what it has now is the world.
    */
   readonly packages?: { readonly repository: RemoteRepository; readonly names: readonly string[] };
+  /**
+   * What a recipe installs under its output, as under a DESTDIR. Files are root's, unless a METALOG at the top of the output says owners
+   * and modes, as `make installworld -DNO_ROOT` of FreeBSD writes it.
+   */
+  readonly recipe?: Buildable;
 }
 
 const source: Check = (value) => (typeof value === "string" ? filledText(value) : fetchValue(value));
+
+const buildable: Check = (value) => {
+  if (!isBuildable(value)) throw new Fault("a recipe", value);
+};
 
 const worldShape = shape(
   {
@@ -72,6 +86,10 @@ const worldShape = shape(
     ),
     directory: filledText,
     archive: source,
+    item: (value) => {
+      filledText(value);
+      if (typeof value === "string" && !isStorePath(value)) throw new Fault("the store path of a world: /frx/store/...", value);
+    },
     sets: shape(
       {
         manifest: source,
@@ -80,13 +98,14 @@ const worldShape = shape(
       ["manifest", "archives"],
     ),
     packages: shape({ repository: remoteRepository, names: list(name, 1) }, ["repository", "names"]),
+    recipe: buildable,
   },
   ["name"],
 );
 
-const ORIGINS = ["debian", "directory", "archive", "sets", "packages"] as const;
+const ORIGINS = ["debian", "directory", "archive", "item", "sets", "packages", "recipe"] as const;
 
-/** The tree of a whole system: from Debian packages, a directory, an archive, FreeBSD's sets or packages. @throws Problem E_RECIPE_INVALID */
+/** The tree of a whole system: from Debian packages, a directory, an archive, an item, FreeBSD's sets or packages, a recipe. @throws Problem E_RECIPE_INVALID */
 export function world(options: WorldOptions): WorldDeclaration {
   const site = here();
   checked("world", isRecord(options) && typeof options.name === "string" ? `world ${options.name}` : "world", site, () => {
@@ -94,13 +113,13 @@ export function world(options: WorldOptions): WorldDeclaration {
     const given = ORIGINS.filter((each) => options[each] !== undefined);
     if (given.length !== 1)
       throw new Fault(
-        "one of debian, directory, archive, sets and packages",
+        "one of debian, directory, archive, item, sets, packages and recipe",
         given.length === 0 ? undefined : given.join(" and "),
       );
     if (options.sets !== undefined && Object.keys(options.sets.archives).length === 0)
       throw new Fault("at least one set in sets.archives", options.sets.archives);
   });
-  const { debian, directory, archive, sets, packages } = options;
+  const { debian, directory, archive, item, sets, packages, recipe } = options;
   const sourceOf = (field: string, given: Fetch | string): Source =>
     typeof given === "string" ? { path: besideCaller("world", field, site, given) } : given;
   const origin = (): WorldOrigin => {
@@ -115,6 +134,7 @@ export function world(options: WorldOptions): WorldDeclaration {
     }
     if (directory !== undefined) return { kind: "directory", path: besideCaller("world", "directory", site, directory) };
     if (archive !== undefined) return { kind: "archive", source: sourceOf("archive", archive) };
+    if (item !== undefined && isStorePath(item)) return { kind: "item", path: item };
     if (sets !== undefined) {
       const archives = Object.entries(sets.archives).map(([set, given]) => ({
         name: set,
@@ -126,6 +146,7 @@ export function world(options: WorldOptions): WorldDeclaration {
       const repository = locatedRepository("world", "packages.repository", site, packages.repository);
       return { kind: "packages", repository, packages: [...new Set(packages.names)] };
     }
+    if (recipe !== undefined) return { kind: "recipe", recipe };
     throw new Error("a world without an origin passed its check");
   };
   return { kind: "world", name: options.name, label: options.label ?? debian?.suite ?? "local", origin: origin(), site };

@@ -2,7 +2,7 @@
  * world: the tree of a whole system as a value, and its slices.
  *
  *     WorldSource (recipe) ── lock file ──► WorldLock ── worldIdentity ──► Derivation ── (build) ──► store item
- *     WorldDeclaration ── origin: Debian packages, directory, archive, sets, packages ── (compose) ──► store item with its attributes
+ *     WorldDeclaration ── origin: Debian packages, directory, archive, item, sets, packages, recipe ── (compose) ──► store item with attributes
  *     SliceDeclaration ── keep, prune ── selectEntries ──► part of the item, again an item
  *
  * Pure: this room knows what a lock says, how two of them differ, which derivation follows from one, what lies in a slice, and how
@@ -25,6 +25,7 @@ export {
 export { isSlice, isWorldDeclaration, slice, type SliceOptions, slices, world, type WorldOptions } from "./declare.ts";
 export { diffLocks } from "./diff.ts";
 export { BUILTIN_LIMITS, debianArchitecture, lockAnswers, worldIdentity, worldItemName } from "./identity.ts";
+export { type Accounts, loggedAttributes, type LoggedTree, METALOG, parseMetalog } from "./metalog.ts";
 export { parseLock, worldLock, writeLock } from "./lock.ts";
 export { locatedRepository, remoteRepository } from "./remote.ts";
 export { compareSlices, matcher, selectEntries, type SliceReport } from "./select.ts";

@@ -1,5 +1,6 @@
 /** What the room hands around: locks of Debian packages, worlds as declared, slices of them, and listings of trees. */
-import type { Fetch, Site, WorldSource } from "../recipe/index.ts";
+import type { StorePath } from "../base/index.ts";
+import type { Buildable, Fetch, Site, WorldSource } from "../recipe/index.ts";
 
 /** What a lock file holds. No host and no URL: the same lock works with every mirror, and with none once the files are there. */
 export interface LockedPackage {
@@ -36,8 +37,12 @@ export type WorldOrigin =
       readonly manifest: Source;
       readonly archives: readonly { readonly name: string; readonly source: Source }[];
     }
+  /** What `garth world import` has taken in already: an item of the store here. */
+  | { readonly kind: "item"; readonly path: StorePath }
   /** FreeBSD's base system as packages (pkgbase): these with all they need, over each other, with the owners and modes that they say. */
-  | { readonly kind: "packages"; readonly repository: RemoteRepository; readonly packages: readonly string[] };
+  | { readonly kind: "packages"; readonly repository: RemoteRepository; readonly packages: readonly string[] }
+  /** The tree that a recipe has as its output: root's, with the modes of a store item, but for what a METALOG in it says. */
+  | { readonly kind: "recipe"; readonly recipe: Buildable };
 
 /** Somebody's signed repository of FreeBSD packages. */
 export interface RemoteRepository {

@@ -10,7 +10,6 @@ import type { Answer, Context, Given, Handler } from "../command.ts";
 import { usageProblem } from "../parse.ts";
 import { existing } from "../paths.ts";
 import { table } from "../render/text.ts";
-import { outputOf } from "../output-of.ts";
 import { systemReference } from "../system-of.ts";
 import { oneItem } from "./store.ts";
 import { type MachinePlace, machinePlace, readMachine } from "./world-machine.ts";
@@ -50,7 +49,10 @@ async function composing(context: Context, word: string): Promise<Composing> {
       now,
       makeWorld: (source) => builder.world(source, signal),
       fetch: (source) => builder.fetch(source, signal),
-      outputOf: (recipe) => outputOf(garth, builder, systemReference(word).file, recipe, signal),
+      outputOf: async (recipe) => {
+        const { jobs } = (await garth.settings()).settings;
+        return await garth.ship(show).outputOf({ file: systemReference(word).file, recipe, jobs, signal });
+      },
     },
     listings: new Listings(host, store),
     lock,
