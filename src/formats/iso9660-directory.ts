@@ -26,12 +26,17 @@ export interface Directory {
   readonly parent: number;
   readonly id: Uint8Array;
   readonly records: readonly RecordWish[];
+  /** Of its records. */
   readonly sizeBytes: number;
+  /**
+   * What the records have no room for lies right behind them. A reader that cannot seek (libarchive) has to come by before it comes to the
+   * directories that are named there.
+   */
+  readonly continuations: Continuations;
 }
 
 export interface Directories {
   readonly all: readonly Directory[];
-  readonly continuations: Continuations;
   readonly pathTableBytes: number;
 }
 
@@ -55,13 +60,13 @@ export function planDirectories(tree: Tree, sizeOf: (node: TreeNode) => number):
     if (node === undefined) throw new Error(`there is no node ${inode}`);
     return node;
   };
-  const continuations = new Continuations();
   const waiting = [{ node: root, parent: 1, id: SELF }];
   const all: Directory[] = [];
   // Breadth first, each directory's names in their order: that is the order of a path table.
   for (let next = waiting[0]; next !== undefined; next = waiting[all.length]) {
     const { node, parent, id } = next;
     const number = all.length + 1;
+    const continuations = new Continuations();
     const own =
       node === root
         ? [...announcement().slice(0, 1), ...rockRidge(node, undefined), ...announcement().slice(1)]
@@ -76,11 +81,10 @@ export function planDirectories(tree: Tree, sizeOf: (node: TreeNode) => number):
       records.push({ id: name, node: below, use: continuations.split(rockRidge(below, child.name), name.length) });
       if (below.entry.type === "directory") waiting.push({ node: below, parent: number, id: name });
     }
-    all.push({ node, number, parent, id, records, sizeBytes: sizeBytesOf(records, sizeOf) });
+    all.push({ node, number, parent, id, records, sizeBytes: sizeBytesOf(records, sizeOf), continuations });
   }
   return {
     all,
-    continuations,
     pathTableBytes: all.reduce((sum, { id }) => sum + 8 + roundUp(id.length, 2), 0),
   };
 }
@@ -110,9 +114,15 @@ function sizeBytesOf(records: readonly RecordWish[], sizeOf: (node: TreeNode) =>
   return roundUp(end, SECTOR);
 }
 
-/** @param continuationsAt the first sector of what goes on there */
-export function renderDirectory(directory: Directory, extentOf: (node: TreeNode) => Extent, continuationsAt: number): Uint8Array {
-  const bytes = new Uint8Array(directory.sizeBytes);
+/** Of its records and what is behind them. */
+export function directoryBytes({ sizeBytes, continuations }: Directory): number {
+  return sizeBytes + continuations.sectors * SECTOR;
+}
+
+export function renderDirectory(directory: Directory, extentOf: (node: TreeNode) => Extent): Uint8Array {
+  const bytes = new Uint8Array(directoryBytes(directory));
+  const continuationsAt = extentOf(directory.node).sector + directory.sizeBytes / SECTOR;
+  bytes.set(directory.continuations.render(continuationsAt), directory.sizeBytes);
   let end = 0;
   for (const record of directory.records) {
     const length = recordBytes(record);

@@ -22,6 +22,10 @@ const TIMES = 0x02 | 0x04 | 0x08;
 const CONTINUES = 0x01;
 const COMPONENT = { continues: CONTINUES, current: 0x02, parent: 0x04, root: 0x08 } as const;
 
+/** For the components in one field. */
+const LINK_ROOM_BYTES = FIELD_MAX_BYTES - 5;
+const NO_TEXT = new Uint8Array();
+
 const encoder = new TextEncoder();
 
 function field(signature: string, body: Uint8Array | readonly number[]): Uint8Array {
@@ -54,44 +58,44 @@ function names(name: Uint8Array): readonly Uint8Array[] {
   return found;
 }
 
+/** In the lower half of two of 32 bits: some take the upper one for the major number, others for more of both. */
 function device(major: number, minor: number): Uint8Array {
   const bytes = new Uint8Array(16);
-  both32(viewOf(bytes), 0, major);
-  both32(viewOf(bytes), 8, minor);
+  both32(viewOf(bytes), 8, major * 0x100 + minor);
   return field("PN", bytes);
 }
 
 /**
  * A target, component by component. Of "/" alone FreeBSD makes nothing, unless an empty component follows; that is also how a slash at the end
- * and two in a row are said.
+ * and two in a row are said. Between two fields readers put a slash or none, as each thinks right, unless a component goes on there: so one
+ * always does.
  */
 function link(target: string): readonly Uint8Array[] {
-  const components: Uint8Array[] = [];
-  const room = FIELD_MAX_BYTES - 5 - 2;
+  const bodies: Uint8Array[][] = [[]];
+  let left = LINK_ROOM_BYTES;
+  const push = (flags: number, text: Uint8Array = NO_TEXT): void => {
+    bodies.at(-1)?.push(Uint8Array.of(flags, text.length), text);
+    left -= 2 + text.length;
+  };
+  const next = (): void => {
+    bodies.push([]);
+    left = LINK_ROOM_BYTES;
+  };
   const rooted = target.startsWith("/");
-  if (rooted) components.push(Uint8Array.of(COMPONENT.root, 0));
-  for (const part of target.slice(rooted ? 1 : 0).split("/")) {
-    if (part === ".") components.push(Uint8Array.of(COMPONENT.current, 0));
-    else if (part === "..") components.push(Uint8Array.of(COMPONENT.parent, 0));
-    else {
-      const text = encoder.encode(part);
-      let from = 0;
-      do {
-        const piece = text.subarray(from, from + room);
-        from += piece.length;
-        components.push(concatenate([Uint8Array.of(from < text.length ? COMPONENT.continues : 0, piece.length), piece]));
-      } while (from < text.length);
+  if (rooted) push(COMPONENT.root);
+  const parts = target.slice(rooted ? 1 : 0).split("/");
+  for (const [index, part] of parts.entries()) {
+    // A component of one byte, to go on with.
+    const kept = index === parts.length - 1 ? 0 : 3;
+    const flags = part === "." ? COMPONENT.current : part === ".." ? COMPONENT.parent : 0;
+    let text = flags === 0 ? encoder.encode(part) : NO_TEXT;
+    while (2 + text.length > left - kept) {
+      const taken = text.subarray(0, left - 2);
+      push(COMPONENT.continues, taken);
+      text = text.subarray(taken.length);
+      next();
     }
-  }
-  const bodies: Uint8Array[][] = [];
-  let left = 0;
-  for (const component of components) {
-    if (component.length > left) {
-      bodies.push([]);
-      left = FIELD_MAX_BYTES - 5;
-    }
-    bodies.at(-1)?.push(component);
-    left -= component.length;
+    push(flags, text);
   }
   return bodies.map((body, index) => field("SL", [index < bodies.length - 1 ? CONTINUES : 0, ...concatenate(body)]));
 }

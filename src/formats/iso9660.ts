@@ -5,7 +5,7 @@
  *     0          the system area: with `disk` a protective MBR and a GPT, else zeros
  *     32 KiB     volume descriptors, the catalogue of El Torito
  *     1 MiB      EFI system partition, FAT
- *     ...        path tables, directories, what Rock Ridge has no room for in them
+ *     ...        path tables, directories
  *     ...        contents of files, each from a sector of 2048 bytes on
  *     end        with `disk` the GPT again
  *
@@ -17,6 +17,7 @@ import { type BlockImage, contentBytes, type FileSystemEntry, type Piece, shifte
 import { type Disk, PARTITION_TYPE, planGpt } from "./gpt.ts";
 import {
   type Directories,
+  directoryBytes,
   type Extent,
   planDirectories,
   renderDirectory,
@@ -86,8 +87,9 @@ const RULES: TreeRules = {
   linksMax: 2 ** 31,
   secondsMin: EARLIEST_SECONDS,
   secondsMax: LATEST_SECONDS,
+  // Linux takes a device's number apart after its eighth bit.
   majorMax: 0xfff,
-  minorMax: 0xfffff,
+  minorMax: 0xff,
 };
 
 /** @throws Problem E_BAD_TREE for entries that no ISO 9660 can hold, E_ISO_TOO_LARGE, E_ISO_OPTIONS */
@@ -134,8 +136,9 @@ function rendered(
     big: take(directories.pathTableBytes),
   };
   const extents = new Map<TreeNode, Extent>();
-  for (const { node, sizeBytes } of directories.all) extents.set(node, { sector: take(sizeBytes), sizeBytes });
-  const continuationsAt = take(directories.continuations.sectors * SECTOR);
+  for (const directory of directories.all) {
+    extents.set(directory.node, { sector: take(directoryBytes(directory)), sizeBytes: directory.sizeBytes });
+  }
   for (const node of tree.nodes) {
     const sizeBytes = fileBytes(node);
     if (sizeBytes > 0) extents.set(node, { sector: take(sizeBytes), sizeBytes });
@@ -167,9 +170,8 @@ function rendered(
     );
   }
   for (const directory of directories.all) {
-    put(extentOf(directory.node).sector, renderDirectory(directory, extentOf, continuationsAt));
+    put(extentOf(directory.node).sector, renderDirectory(directory, extentOf));
   }
-  put(continuationsAt, directories.continuations.render(continuationsAt));
   for (const node of tree.nodes) pieces.push(...contentPieces(node, extentOf(node).sector * SECTOR, packed.get(node.entry)));
 
   return {
