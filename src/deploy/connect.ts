@@ -12,8 +12,11 @@ export interface Reached {
   close(): Promise<void>;
 }
 
+/** What of the list of hosts is needed. */
+export type KnownHosts = Pick<Hosts, "get" | "connection">;
+
 /** @throws Problem E_BAD_HOST, E_UNKNOWN_HOST (exit 2), those of Connection */
-export async function reach(visit: VisitOptions, hosts: () => Promise<Hosts>, wish: MachineWish): Promise<Reached> {
+export async function reach(visit: VisitOptions, hosts: () => Promise<KnownHosts>, wish: MachineWish): Promise<Reached> {
   const { machine, identityFile, hostKey } = wish;
   if (/^[a-z+.-]+:\/\//.test(machine)) {
     const connection = await openVisit(visit, {

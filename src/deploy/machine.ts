@@ -3,7 +3,6 @@ import { Problem, type StorePath } from "../base/index.ts";
 import type { Host } from "../host/index.ts";
 import {
   type Connection,
-  type Hosts,
   type HostStore,
   makePlaceScript,
   openHostStore,
@@ -11,7 +10,7 @@ import {
   type VisitOptions,
 } from "../remote/index.ts";
 import type { Store } from "../store/index.ts";
-import { reach } from "./connect.ts";
+import { type KnownHosts, reach } from "./connect.ts";
 import { programFailed } from "./errors.ts";
 import { offerOf } from "./offer.ts";
 import { checkRemoval, checkRoom, compareNames, rollbackAction, switchAction } from "./plan.ts";
@@ -32,7 +31,7 @@ import type {
 export interface DeployParts {
   readonly host: Host;
   readonly store: Store;
-  readonly hosts: () => Promise<Hosts>;
+  readonly hosts: () => Promise<KnownHosts>;
   readonly visit: Omit<VisitOptions, "host">;
   readonly now: () => number;
   /** How two systems differ that are both in the store here. */

@@ -25,11 +25,15 @@ export interface LocalConnection extends Connection {
 const host = localHost();
 const WHOM = { name: "near", url: "ssh://near" };
 
-export function localConnection(shell: Shell = "dash"): LocalConnection {
+/** `inside`: begins the command line of a place in which the shell runs. */
+export function localConnection(
+  shell: Shell = "dash",
+  inside: readonly [] | readonly [string, ...string[]] = [],
+): LocalConnection {
   const start: Connection["start"] = (script, options = {}) => {
     connection.bodies.push(script.body);
     const text = Buffer.from(wholeScript(script.body));
-    const words = [...SHELLS[shell], "-c", `s=$(head -c ${text.byteLength}) && eval "$s"`] as const;
+    const words = [...inside, ...SHELLS[shell], "-c", `s=$(head -c ${text.byteLength}) && eval "$s"`];
     const events: ScriptEvent[] = [];
     const said: string[] = [];
     const ready = Promise.withResolvers<boolean>();
@@ -52,7 +56,7 @@ export function localConnection(shell: Shell = "dash"): LocalConnection {
       void child.endInput();
     };
     const child = host.spawn(
-      { argv: [...words] },
+      { argv: [words[0] ?? "", ...words.slice(1)] },
       {
         stdin: "pipe",
         onOutput: async (chunk, stream) => {

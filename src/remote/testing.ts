@@ -71,6 +71,7 @@ export interface TestHostOptions {
 }
 
 export { untilClean } from "./site.testing.ts";
+export { localConnection, type LocalConnection, type Shell, SHELLS } from "./store.testing.ts";
 
 const host = localHost();
 
