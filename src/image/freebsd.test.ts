@@ -2,47 +2,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
 import { golden } from "../base/testing.ts";
-import { composed, fill, type TreeFiles, type Workplace, workplace } from "../compose/testing.ts";
+import { composed, type Workplace, workplace } from "../compose/testing.ts";
 import { type MtreeEntry, readGpt, readUfs, renderMtree, type UfsReading } from "../formats/index.ts";
 import { readAtFile } from "../formats/testing.ts";
-import { slice, world } from "../world/index.ts";
 import { inspectImage, makeImage, type MadeImage, verifyImage } from "./index.ts";
-import { sha256Of, tool, wishOf } from "./testing.ts";
-
-const PROGRAM = { text: "\u007fELF\n", mode: 0o555 };
-const BASE: TreeFiles = {
-  "bin/sh": PROGRAM,
-  "sbin/init": PROGRAM,
-  "boot/kernel/kernel": { text: "kernel\n", mode: 0o555 },
-  "boot/kernel/nullfs.ko": "module\n",
-  "boot/loader.efi": "the loader\n",
-  "boot/lua/loader.lua": "lua\n",
-  "boot/defaults/loader.conf": "defaults\n",
-  "boot/device.hints": "hints\n",
-  "lib/libc.so.7": "libc\n",
-  "libexec/ld-elf.so.1": PROGRAM,
-  "usr/bin/su": { text: "su\n", mode: 0o4555 },
-  "usr/bin/nice": PROGRAM,
-  "usr/sbin/sshd": PROGRAM,
-  "usr/sbin/nologin": PROGRAM,
-  "usr/lib/libz.so.6": "libz\n",
-  "usr/include/stdio.h": "int puts(const char *);\n",
-  "usr/share/größe mit leer": "ü\n",
-  "etc/rc": { text: "#!/bin/sh\n", mode: 0o555 },
-  "etc/rc.subr": "#\n",
-  "etc/rc.d/sshd": { text: "#!/bin/sh\n", mode: 0o555 },
-  "etc/defaults/rc.conf": "#\n",
-  "etc/master.passwd": {
-    text: "root:*:0:0::0:0:Charlie &:/root:/bin/sh\nwww:*:80:80::0:0:www:/nonexistent:/usr/sbin/nologin\n",
-    mode: 0o600,
-  },
-  "etc/group": "wheel:*:0:root\nwww:*:80:\n",
-  "etc/login.conf": "default:\n",
-  "var/log/": {},
-  "var/large": "x".repeat(700_000),
-  "tmp/": { mode: 0o1777 },
-  "root/": { mode: 0o700 },
-};
+import { beastie, sha256Of, tool, wishOf } from "./testing.ts";
 
 function rootOf(file: string): UfsReading {
   const read = readAtFile(file);
@@ -73,18 +37,7 @@ describe("an image of a FreeBSD system", () => {
   let file: string;
   beforeAll(async () => {
     place = workplace();
-    const of = world({ name: "freebsd", directory: fill(place.directory(), BASE) });
-    const system = await composed(place, {
-      name: "beastie",
-      family: "freebsd",
-      kernel: slice(of, { role: "kernel", keep: ["boot/kernel"] }),
-      bootloader: slice(of, { role: "boot", keep: ["boot/loader.efi", "boot/lua", "boot/defaults", "boot/device.hints"] }),
-      base: [slice(of, { role: "runtime", prune: ["boot", "usr/include"] })],
-      init: "rc",
-      services: [{ name: "sshd", listens: 22 }],
-      users: [{ name: "alice", authorizedKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1hZGUtdXAg alice"] }],
-      disk: { esp: "34M", root: "32M" },
-    });
+    const system = await composed(place, beastie(place));
     made = await makeImage(place.context.host, place.store, "beastie", wishOf(system));
     again = await makeImage(place.context.host, place.store, "beastie", wishOf(system));
     file = place.store.physical(made.path);

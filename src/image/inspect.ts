@@ -36,9 +36,10 @@ type ReadAt = (offset: number, length: number) => Uint8Array;
 export function inspectImage(host: Host, file: string): InspectedImage {
   if (!host.files.exists(file))
     throw new Problem({ code: "E_NO_SUCH_FILE", message: `there is no image ${file}`, where: file, exit: 2 });
-  const { sizeBytes } = host.files.lstat(host.files.realPath(file));
   const descriptor = host.files.open(file, "r");
   try {
+    // Of a disk, too.
+    const sizeBytes = host.files.endOf(descriptor);
     const readAt: ReadAt = (offset, length) => {
       const bytes = new Uint8Array(Math.max(0, Math.min(length, sizeBytes - offset)));
       let done = 0;

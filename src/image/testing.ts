@@ -1,9 +1,20 @@
 /** For the tests of this room: a small system and its image, cut into its partitions. */
 import { execFileSync } from "node:child_process";
 import type { ComposedSystem } from "../compose/index.ts";
-import { composed, fill, GUEST, type Guest, guest, guestOptions, type Workplace, workplace } from "../compose/testing.ts";
+import {
+  composed,
+  fill,
+  GUEST,
+  type Guest,
+  guest,
+  guestOptions,
+  type TreeFiles,
+  type Workplace,
+  workplace,
+} from "../compose/testing.ts";
 import type { Host } from "../host/index.ts";
 import type { SystemOptions } from "../system/index.ts";
+import { slice, world } from "../world/index.ts";
 import { type ImageWish, inspectImage, makeImage } from "./index.ts";
 
 export const DISK = { esp: "34M", root: "24M" } as const;
@@ -63,5 +74,56 @@ export async function smallImage(): Promise<SmallImage> {
     part,
     composedWith,
     [Symbol.dispose]: () => place[Symbol.dispose](),
+  };
+}
+
+const PROGRAM = { text: "\u007fELF\n", mode: 0o555 };
+const FREEBSD: TreeFiles = {
+  "bin/sh": PROGRAM,
+  "sbin/init": PROGRAM,
+  "boot/kernel/kernel": { text: "kernel\n", mode: 0o555 },
+  "boot/kernel/nullfs.ko": "module\n",
+  "boot/loader.efi": "the loader\n",
+  "boot/lua/loader.lua": "lua\n",
+  "boot/defaults/loader.conf": "defaults\n",
+  "boot/device.hints": "hints\n",
+  "lib/libc.so.7": "libc\n",
+  "libexec/ld-elf.so.1": PROGRAM,
+  "usr/bin/su": { text: "su\n", mode: 0o4555 },
+  "usr/bin/nice": PROGRAM,
+  "usr/sbin/sshd": PROGRAM,
+  "usr/sbin/nologin": PROGRAM,
+  "usr/lib/libz.so.6": "libz\n",
+  "usr/include/stdio.h": "int puts(const char *);\n",
+  "usr/share/größe mit leer": "ü\n",
+  "etc/rc": { text: "#!/bin/sh\n", mode: 0o555 },
+  "etc/rc.subr": "#\n",
+  "etc/rc.d/sshd": { text: "#!/bin/sh\n", mode: 0o555 },
+  "etc/defaults/rc.conf": "#\n",
+  "etc/master.passwd": {
+    text: "root:*:0:0::0:0:Charlie &:/root:/bin/sh\nwww:*:80:80::0:0:www:/nonexistent:/usr/sbin/nologin\n",
+    mode: 0o600,
+  },
+  "etc/group": "wheel:*:0:root\nwww:*:80:\n",
+  "etc/login.conf": "default:\n",
+  "var/log/": {},
+  "var/large": "x".repeat(700_000),
+  "tmp/": { mode: 0o1777 },
+  "root/": { mode: 0o700 },
+};
+
+/** A FreeBSD system of a world that is as small as one can be. */
+export function beastie(place: Workplace): SystemOptions {
+  const of = world({ name: "freebsd", directory: fill(place.directory(), FREEBSD) });
+  return {
+    name: "beastie",
+    family: "freebsd",
+    kernel: slice(of, { role: "kernel", keep: ["boot/kernel"] }),
+    bootloader: slice(of, { role: "boot", keep: ["boot/loader.efi", "boot/lua", "boot/defaults", "boot/device.hints"] }),
+    base: [slice(of, { role: "runtime", prune: ["boot", "usr/include"] })],
+    init: "rc",
+    services: [{ name: "sshd", listens: 22 }],
+    users: [{ name: "alice", authorizedKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1hZGUtdXAg alice"] }],
+    disk: { esp: "34M", root: "32M" },
   };
 }
