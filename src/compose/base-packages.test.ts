@@ -157,6 +157,10 @@ describe("a world of FreeBSD's packages", () => {
     bytes[middle] = (bytes[middle] ?? 0) ^ 1;
     fs.writeFileSync(file, bytes);
     expect(await codeOf(declared)).toBe("E_PACKAGE_SUM");
+    fs.truncateSync(file, middle);
+    expect(await codeOf(declared)).toBe("E_PACKAGE_SIZE");
+    for (const name of names) if (/FreeBSD-runtime-.*\.pkg$/.test(name)) fs.rmSync(`${repository.url}/${name}`);
+    expect(await codeOf(declared)).toBe("E_PACKAGE_MISSING");
     expect(isEmpty(place)).toBe(true);
   });
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { problemOf } from "../base/testing.ts";
-import type { StorePath } from "../base/index.ts";
+import { sha256, type StorePath } from "../base/index.ts";
 import { slice, world, type WorldDeclaration } from "../world/index.ts";
 import { importWorld, makeSlice, realiseSlices, reportSlices } from "./index.ts";
 import { fill, GUEST, guest, type TreeFiles, type Workplace, workplace } from "./testing.ts";
@@ -126,7 +126,7 @@ describe("a world as an item", () => {
     expect([store.all(), fs.readdirSync(store.temporaryDirectory)]).toEqual([[], []]);
   });
 
-  test("leaves out devices, pipes and what somebody says of another world", async () => {
+  test("leaves out devices, pipes, sockets and what somebody says of another world", async () => {
     using place = workplace();
     const tree = fill(place.directory(), {
       "usr/x": "x",
@@ -134,9 +134,13 @@ describe("a world as an item", () => {
     });
     execFileSync("mkfifo", [`${tree}/usr/pipe`]);
     execFileSync("mknod", [`${tree}/usr/null`, "c", "1", "3"]);
+    execFileSync("mknod", [`${tree}/usr/disk`, "b", "7", "0"]);
+    using listening = Bun.listen({ unix: `${tree}/usr/socket`, socket: { data: () => undefined } });
+    expect([listening.unix, fs.lstatSync(`${tree}/usr/socket`).isSocket()]).toEqual([`${tree}/usr/socket`, true]);
     const path = await importWorld(place.context, directoryWorld(tree));
     expect(place.listings.of(path).listing.map((entry) => entry.path)).toEqual([".garth", ".garth/attributes", "usr", "usr/x"]);
     expect(attributes(place, path)).toBe("#mtree\n");
+    // GNU tar leaves sockets out by itself.
     expect(await importWorld(place.context, archived(place, tree, "devices.tar"))).toBe(path);
   });
 });
@@ -269,12 +273,29 @@ describe("a world of FreeBSD's sets", () => {
     const directory = released(place);
     const codeOf = async (of: WorldDeclaration): Promise<string> => (await problemOf(importWorld(place.context, of))).code;
     expect(await codeOf(declared(directory, ["base.txz", "games.txz"]))).toBe("E_SET_UNKNOWN");
-    fs.truncateSync(`${directory}/kernel.txz`, 100);
+    const bytes = fs.readFileSync(`${directory}/kernel.txz`);
+    const middle = bytes.length >> 1;
+    fs.writeFileSync(`${directory}/kernel.txz`, bytes.with(middle, (bytes[middle] ?? 0) ^ 1));
     expect(await codeOf(declared(directory))).toBe("E_SET_DAMAGED");
+    fs.writeFileSync(`${directory}/kernel.txz`, bytes.subarray(0, 100));
+    const cut = await problemOf(importWorld(place.context, declared(directory)));
+    expect([cut.code, cut.where, cut.details[0]]).toEqual([
+      "E_SET_DAMAGED",
+      `${directory}/kernel.txz`,
+      `expected ${sha256(bytes)}`,
+    ]);
+    // A list may be of what it says, and that be no archive.
+    const list = fs.readFileSync(`${directory}/MANIFEST`, "utf8");
+    fs.writeFileSync(`${directory}/MANIFEST`, list.replace(sha256(bytes), sha256(bytes.subarray(0, 100))));
+    expect(await codeOf(declared(directory))).toBe("E_COMMAND_FAILED");
     fs.unlinkSync(`${directory}/base.txz`);
-    expect(await codeOf(declared(directory))).toBe("E_WORLD_IMPORT");
+    const missing = await problemOf(importWorld(place.context, declared(directory)));
+    expect([missing.code, missing.where]).toEqual(["E_WORLD_IMPORT", `${directory}/base.txz`]);
     fs.writeFileSync(`${directory}/MANIFEST`, "base.txz\tnothing\n");
     expect(await codeOf(declared(directory))).toBe("E_SET_MANIFEST");
+    fs.unlinkSync(`${directory}/MANIFEST`);
+    expect(await codeOf(declared(directory))).toBe("E_WORLD_IMPORT");
+    expect(place.store.all()).toEqual([]);
     expect(fs.readdirSync(place.store.temporaryDirectory)).toEqual([]);
   });
 

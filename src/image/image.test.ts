@@ -124,6 +124,30 @@ describe("an image that is too small", () => {
     expect(problem.details.find((line) => line.endsWith("  /var"))).toMatch(/^ *293 KiB {2}\/var$/);
   });
 
+  test("for its root in UFS2: the same, and the size that is told is enough", async () => {
+    const wish = { ...wishOf(await composedWith({ disk: { root: "1M", esp: "34M" } })), family: "freebsd" } as const;
+    const problem = await problemOf(() => planImage(wish));
+    expect(problem).toMatchObject({ code: "E_IMAGE_TOO_SMALL", exit: 2 });
+    expect(problem.message).toStartWith("the image is too small: planning the UFS2 file system");
+    const sizes = ["needed", "missing"].map((word) =>
+      Number(problem.details.find((line) => line.startsWith(`${word}:`))?.match(/\d+/)?.[0]),
+    );
+    const [needed = 0, missing = 0] = sizes;
+    expect(missing).toBe(needed - (1 << 20));
+    expect(problem.details.find((line) => line.endsWith("  /var"))).toMatch(/^ *293 KiB {2}\/var$/);
+    expect(planImage({ ...wish, disk: { ...wish.disk, rootBytes: needed } }).rootUsage.sizeBytes).toBeGreaterThanOrEqual(needed);
+  });
+
+  test("leaves nothing in the store", async () => {
+    const before = place.store.all();
+    const wish = wishOf(system);
+    for (const family of ["linux", "freebsd"] as const) {
+      const small = { ...wish, family, disk: { ...wish.disk, rootBytes: 1 << 20 } };
+      expect((await problemOf(makeImage(host, place.store, "small", small))).code).toBe("E_IMAGE_TOO_SMALL");
+    }
+    expect([place.store.all(), fs.readdirSync(place.store.temporaryDirectory)]).toEqual([before, []]);
+  });
+
   test("for its EFI system partition: the files on it", async () => {
     const big = fill(place.directory(), { ...GUEST, "boot/vmlinuz-6.1.0-1-amd64": "k".repeat(3 << 20) });
     const crowded = await composed(place, guestOptions(guest(big), { disk: { esp: "2M" } }));
