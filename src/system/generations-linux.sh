@@ -68,8 +68,7 @@ replace() {
 }
 
 unprotect() {
-	[ "$1" != -R ] || { chmod -R u+w "$2" && return; }
-	chmod u+w "$1"
+	if [ "$1" = -R ]; then chmod -R u+w "$2"; else chmod u+w "$1"; fi
 }
 
 # esp_device: as $esp_device.
@@ -95,7 +94,7 @@ esp_device() {
 boot_open() {
 	case $boot:$boot_mode:$1 in
 	:*) ;;
-	*:write:* | *:read:read) return ;;
+	*:write:* | *:read:read) return 0 ;;
 	*)
 		mount -o remount,rw,dirsync "$boot" || return
 		boot_mode="write"
@@ -200,7 +199,7 @@ entry() {
 	_title=${2#/frx/store/}
 	_title=${_title#*-}
 	_options="garth.system=$2 garth.generation=$1${4:+ garth.trial=$4}"
-	while IFS= read -r _word; do _options="$_options $_word"; done <"$root$2/boot/parameters"
+	while IFS= read -r _word; do _options="$_options $_word"; done <"$root$2/boot/parameters" || return
 	printf '%s\n' "title ${_title#system-} (generation $1)" "sort-key $3" "version $1" \
 		"linux /garth/$boot_name/kernel" "initrd /garth/$boot_name/initrd" "options $_options"
 }

@@ -299,7 +299,13 @@ room() {
 }
 
 free_bytes() {
-	df -Pk "$1" | awk 'NR == 2 && $4 > 0 { free = $4 } END { printf "%.0f\n", free * 1024 }'
+	df -Pk "$1" | {
+		read -r _
+		read -r _ _ _ free _
+		# Less than nothing, where what root alone may use is in use.
+		case $free in '' | *[!0-9]*) free=0 ;; esac
+		echo "$((free * 1024))"
+	}
 }
 
 # supersede N: another one that waits for its trial, or is on it, is not going to be asked about.
