@@ -29,7 +29,6 @@ export function renderLoaderConf(spec: SystemSpec): string {
     ...(consoles[0] === "comconsole" ? ([["boot_serial", "YES"]] as const) : []),
     ...(consoles.length > 1 ? ([["boot_multicons", "YES"]] as const) : []),
     ["vfs.root.mountfrom", `ufs:/dev/gpt/${spec.disk.rootLabel}`],
-    ...(typeof spec.init === "object" ? ([["init_exec", spec.init.exec]] as const) : []),
   ]);
   for (const [name, value] of Object.entries(spec.loaderSettings)) {
     const field = `loaderSettings[${JSON.stringify(name)}]`;
@@ -50,8 +49,12 @@ export function renderLoaderConf(spec: SystemSpec): string {
   return `# loader.conf(5) of the system ${spec.name}\n${lines.join("")}`;
 }
 
-/** Of the first generation. @throws Problem E_SYSTEM_INVALID for a path that the kernel would leave out */
-export function generationLines(spec: SystemSpec, system: StorePath): string {
+/**
+ * What a generation adds to the settings of its system. Modules are looked for where its kernel's are, and process 1 where its own is.
+ *
+ * @throws Problem E_SYSTEM_INVALID for a path that the kernel would leave out
+ */
+export function generationLines(spec: SystemSpec, system: StorePath, generation: number): string {
   if (system.length >= KENV_BYTES)
     throw invalid(
       spec,
@@ -59,7 +62,15 @@ export function generationLines(spec: SystemSpec, system: StorePath): string {
       `${system} is longer than the ${KENV_BYTES - 1} bytes that kenv(1) keeps`,
       "choose a shorter name",
     );
-  return freebsdBootLines(system, 1);
+  const boot = `/boot/garth/${generation}`;
+  const [kernel, ...rest] = freebsdBootLines(system, generation).split(/(?<=\n)/);
+  return [
+    kernel,
+    ...("module_path" in spec.loaderSettings ? [] : [`module_path="${boot}/modules;${boot}/firmware"\n`]),
+    // init(8) executes it in its own place, before rc(8). kenv(1) has room for this path whatever the program's is.
+    ...(typeof spec.init === "object" ? [`init_exec="${boot}/pid1"\n`] : []),
+    ...rest,
+  ].join("");
 }
 
 /** "comconsole,115200", "comconsole,efi": consoles in the loader's order, and the speed of a serial one. */

@@ -44,7 +44,7 @@ describe("shellcheck", () => {
   const scripts = [...tree].flatMap(([path, entry]) =>
     entry.type === "file" && entry.content.kind === "text" && entry.executable ? [path] : [],
   );
-  test("there are scripts", () => expect(scripts.length).toBe(9));
+  test("there are scripts", () => expect(scripts.length).toBe(10));
   for (const path of scripts) {
     test(path, () => {
       // rc.subr(8) is FreeBSD's and reads the variables; words of a declaration are taken as they are.
@@ -95,7 +95,7 @@ run_rc_command() {
     standIn(
       "daemon",
       `options=
-while getopts cfrR:P:t:ST:u: option; do options="$options \${option}\${OPTARG:+=$OPTARG}"; done
+while getopts cfo:rR:P:t:ST:u: option; do options="$options \${option}\${OPTARG:+=$OPTARG}"; done
 shift $((OPTIND - 1))
 echo "$options" >${root}/daemon
 exec "$@"
@@ -189,9 +189,21 @@ exec setpriv --reuid="$user" --regid="$group" \${groups:+--groups="$groups"} "$@
     write(join(root, "script"), rooted(textOf(plan(), "etc/rc.d/garth_activate")));
     standIn("kenv", `[ "$2" = garth.system ] && echo ${root}/loaded\n`);
     expect(start()).toBe(`activated ${root}/loaded\n`);
+    expect(here("daemon")).toBe(false);
     expect(here("var/lib/garth/ready")).toBe(false);
     standIn("kenv", "exit 1\n");
     expect(start()).toBe(`activated ${root}/before\n`);
+  });
+
+  test("the activation of a system on trial: its watch is there before, and outlives rc(8)", () => {
+    write(join(root, "loaded/activate"), `#!/bin/sh\ncat ${root}/daemon ${root}/watched\n`);
+    write(join(root, "loaded/generations"), `#!/bin/sh\necho "$*" >${root}/watched\n`);
+    standIn("kenv", `case $2 in garth.system) echo ${root}/loaded ;; garth.trial) echo 600 ;; *) exit 1 ;; esac\n`);
+    write(join(root, "script"), rooted(textOf(plan(), "etc/rc.d/garth_activate")));
+    const env = { PATH: `${bin}:/usr/bin:/bin` };
+    expect(spawnSync("/bin/sh", [join(root, "script"), "start"], { encoding: "utf8", env }).stdout).toBe(
+      ` f o=${root}/dev/console t=garth_watch\nwatch 600\n`,
+    );
   });
 
   test("ready: started beside rc(8), said when every service was reached", () => {
@@ -200,6 +212,8 @@ exec setpriv --reuid="$user" --regid="$group" \${groups:+--groups="$groups"} "$@
     fs.mkdirSync(join(root, "run"), { recursive: true });
     fs.symlinkSync(system, join(root, "run/current-system"));
     write(join(root, "etc/garth/ready"), rooted(textOf(tree, "etc/garth/ready")));
+    write(join(system, "generations"), `#!/bin/sh\necho "$*" >>${root}/confirmed\n`);
+    standIn("kenv", "exit 1\n");
     // Reached at the second look; of no status; without a listener at first.
     standIn(
       "service",
@@ -215,7 +229,7 @@ esac
     expect(read("daemon")).toBe(" f t=garth_ready\n");
     expect(read("asked")).toBe("sshd onestatus\nsshd onestatus\nweb-server onestatus\nmigrate onestatus\n");
     expect(read("ports")).toBe("22\n22\n8080\n");
-    expect(read("var/lib/garth/ready")).toBe("ready\n");
+    expect([read("var/lib/garth/ready"), read("confirmed")]).toEqual(["ready\n", "confirm\n"]);
     expect(read("dev/console").trimEnd().split("\n")).toEqual([
       `garth: run_current_system_target=${system}`,
       `garth: pid1_command=${fs.readFileSync("/proc/1/comm", "utf8").trimEnd()}`,
@@ -224,5 +238,43 @@ esac
       "garth: migrate_status=running",
       `garth: ready ${system}`,
     ]);
+  });
+
+  describe("ready, of a system on trial", () => {
+    const ready = (kenv: string, generations: string): { readonly status: number | null; readonly console: string } => {
+      const system = join(root, "frx/store/1-system-sample");
+      fs.mkdirSync(join(root, "run"), { recursive: true });
+      fs.symlinkSync(system, join(root, "run/current-system"));
+      write(join(system, "generations"), `#!/bin/sh\n${generations}`);
+      standIn("kenv", `case $2 in garth.trial) echo 600 ;; garth.system) echo ${kenv} ;; esac\n`);
+      standIn("sleep", `echo "$1" >>${root}/slept\n`);
+      write(join(root, "script"), rooted(textOf(plan({ services: [], readiness: [] }), "etc/garth/ready")));
+      const { status } = spawnSync("/bin/sh", [join(root, "script")], { encoding: "utf8" });
+      return { status, console: read("dev/console").replaceAll(root, "") };
+    };
+
+    test("is said when the generation is confirmed, however often that is asked", () => {
+      const again = `echo . >>${root}/asked\n[ "$(wc -l <${root}/asked)" = 3 ] || { echo "garth: busy" >&2; exit 1; }\n`;
+      const done = ready(join(root, "frx/store/1-system-sample"), again);
+      expect(done.status).toBe(0);
+      expect(read("slept")).toBe("5\n5\n");
+      expect(done.console).toEndWith("garth: ready /frx/store/1-system-sample\n");
+    });
+
+    test("is not said where it cannot be confirmed", () => {
+      expect(ready(join(root, "frx/store/1-system-sample"), "exit 1\n")).toEqual({
+        status: 1,
+        console: "garth: the generation is not confirmed\n",
+      });
+      expect([here("var/lib/garth/ready"), read("slept").split("\n").length - 1]).toEqual([false, 11]);
+    });
+
+    test("is not said of another system than the one that was started", () => {
+      expect(ready("/frx/store/2-system-sample", `echo never >${root}/asked\n`)).toEqual({
+        status: 1,
+        console: "garth: /frx/store/2-system-sample was started, and not activated\n",
+      });
+      expect(here("asked")).toBe(false);
+    });
   });
 });

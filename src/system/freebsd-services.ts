@@ -1,7 +1,8 @@
 /**
  * Services of a FreeBSD system: a script of rc.d for each that has a command, and the ones of Garth itself. Pure.
  *
- *     garth_activate   in /etc/rc.d, when the file systems of fstab are there and before anything that reads /etc
+ *     garth_activate   in /etc/rc.d, when the file systems of fstab are there and before anything that reads /etc; of a system on trial
+ *                      it starts the watch, which restarts a machine that is not ready in time
  *     <services>       by daemon(8): what a script of rc(8) leaves running without it ends with the session of rc(8)
  *     garth_before_*   no program: an order for a service whose own script cannot be changed
  *     garth_ready      waits beside rc(8), says `garth: KEY=VALUE` and `garth: ready <closure>` on the console
@@ -20,6 +21,9 @@ export type Scripts = ReadonlyMap<string, string>;
 const READY_DIRECTORY = "/var/lib/garth";
 /** Marks of one-shots that ended well. rc(8) empties /var/run at every start. */
 const DONE_DIRECTORY = "/var/run/garth";
+/** Another call may have the lock. */
+const CONFIRM_TRIES = 12;
+const CONFIRM_SECONDS = 5;
 const PATH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin";
 
 /** @throws Problem E_SYSTEM_INVALID for names that rc(8) takes for one, and a user that nobody knows */
@@ -205,6 +209,7 @@ function readyProgram(spec: SystemSpec): string {
     ...services.map((name) => `until reached ${name}; do sleep 0.2; done`),
     ...ports.map(({ listens }) => `until listens ${listens}; do sleep 0.2; done`),
     "system=$(readlink /run/current-system)",
+    ...CONFIRM.trimEnd().split("\n"),
     `mkdir -p ${READY_DIRECTORY}`,
     `echo ready >${READY_DIRECTORY}/ready`,
     "{",
@@ -242,11 +247,32 @@ garth_activate_start()
 {
 	rm -f ${READY_DIRECTORY}/ready
 	garth_system=$(kenv -q garth.system 2>/dev/null) || garth_system=$(readlink /run/current-system) || return
+	# Before the activation, which may be what does not come to an end.
+	if garth_trial=$(kenv -q garth.trial 2>/dev/null); then
+		/usr/sbin/daemon -f -o /dev/console -t garth_watch "$garth_system/generations" watch "$garth_trial"
+	fi
 	"$garth_system/activate" "$garth_system"
 }
 
 load_rc_config "$name"
 run_rc_command "$1"
+`;
+
+/** A system on trial is ready when it is what was started, and when the loader starts it from now on. */
+const CONFIRM = `if kenv -q garth.trial >/dev/null 2>&1 && [ "$(kenv -q garth.system)" != "$system" ]; then
+	echo "garth: $(kenv -q garth.system) was started, and not activated" >/dev/console
+	exit 1
+fi
+tries=0
+until "$system/generations" confirm 2>/dev/console; do
+	tries=$((tries + 1))
+	if [ "$tries" = ${CONFIRM_TRIES} ]; then
+		echo "garth: the generation is not confirmed" >/dev/console
+		! kenv -q garth.trial >/dev/null 2>&1 || exit 1
+		break
+	fi
+	sleep ${CONFIRM_SECONDS}
+done
 `;
 
 /** Under daemon(8), which by itself runs a program again however it ended. */

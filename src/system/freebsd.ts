@@ -3,7 +3,8 @@
  *
  *     system-<name>/
  *       activate                  run as root with the item's path, at every start and before a switch
- *       boot/kernel, boot/lua ... -> the kernel slice and the boot slice;  boot/loader.conf: made here
+ *       generations               what the machine has been given, and which the loader starts (generations-program.ts)
+ *       boot/kernel, boot/lua ... -> the kernel slice and the boot slice;  boot/loader.conf: made here; boot/pid1: where rc(8) is not process 1's
  *       etc/                      everything of /etc, as files: the base's, less what is another machine's, and what is generated
  *       metadata/                 the declaration, what it came to, owners of what is in etc
  *       profile                   -> profile-<name>: what /usr, /bin ... stand for; put there when its path is known
@@ -31,7 +32,10 @@ import {
   SSHD_CONFIG,
 } from "./freebsd-conf.ts";
 import { freebsdScripts } from "./freebsd-services.ts";
-import type { GenerationEntry } from "./generations.ts";
+import { freebsdPid1 } from "./freebsd-pid1.ts";
+import { GENERATION_ROOTS, type GenerationEntry, GENERATIONS_PROGRAM } from "./generations.ts";
+import { freebsdGenerations } from "./generations-freebsd.ts";
+import { generationsProgram } from "./generations-program.ts";
 import type { ClosurePlan, Composition, Part, PlannedEntry, SystemSpec } from "./types.ts";
 
 /**
@@ -125,8 +129,10 @@ export function planFreebsd(composition: Composition): ClosurePlan {
   const owners = new Map<string, Attributes>();
 
   text("activate", freebsdActivation(spec, accounts), true);
+  text(GENERATIONS_PROGRAM, generationsProgram(freebsdGenerations()), true);
   for (const [path, target] of bootLinks(composition)) link(path, target);
   text(LOADER_CONF, renderLoaderConf(spec));
+  if (typeof spec.init === "object") text(PID1, freebsdPid1(spec.init.exec), true);
   for (const [path, entry, owner] of baseEtc(composition, NOT_TAKEN)) {
     put(path, entry);
     if (owner !== undefined) owners.set(path.slice("etc/".length), owner);
@@ -164,38 +170,52 @@ function file(text: string, executable = false): PlannedEntry {
 }
 
 /**
- * What /boot of the root is: links into the system item for the loader and what it reads, and the settings of the first generation, which
- * say to loader and kernel which item it is. `boot/kernel` is for people: the loader goes by the generation's own link.
+ * What /boot of the root is: links for the loader to what it reads, which stays as long as the root does and so has a root of its own, and
+ * the settings of the first generation, which say to loader and kernel which item it is. `boot/kernel` and its like are for people: the
+ * loader goes by the generation's own link.
  */
 export function freebsdBoot(
   spec: SystemSpec,
   system: { readonly path: StorePath; readonly listing: readonly ListedEntry[] },
 ): readonly GenerationEntry[] {
-  const children = system.listing.filter(({ path }) => /^boot\/[^/]+$/.test(path) && path !== LOADER_CONF);
+  const children = system.listing.filter(({ path }) => /^boot\/[^/]+$/.test(path) && !OF_ITEM.has(path));
+  const loader = children.find(({ path }) => path === LOADER_EFI)?.target ?? system.path;
   return [
     { path: "boot", kind: "directory" },
-    ...children.map(({ path }) => ({ path, kind: "link", target: `${system.path}/${path}` }) as const),
+    ...children.map(({ path, target }) => {
+      const own = OF_KERNEL.has(path) ? path.replace("boot/", "garth/1/") : (target ?? `${system.path}/${path}`);
+      return { path, kind: "link", target: own } as const;
+    }),
     { path: "boot/garth", kind: "directory" },
     { path: "boot/garth/1", kind: "link", target: `${system.path}/boot` },
-    { path: LOADER_CONF, kind: "text", text: `${renderLoaderConf(spec)}${generationLines(spec, system.path)}` },
+    { path: LOADER_CONF, kind: "text", text: `${renderLoaderConf(spec)}${generationLines(spec, system.path, 1)}` },
+    { path: "frx/var/garth", kind: "directory" },
+    { path: GENERATION_ROOTS, kind: "directory" },
+    { path: `${GENERATION_ROOTS}/loader`, kind: "link", target: loader.replace(`/${LOADER_EFI}`, "") },
   ];
 }
+
+/** Below boot of the system item, what is not linked in /boot. */
+const PID1 = "boot/pid1";
+const LOADER_EFI = "boot/loader.efi";
+const OF_ITEM = new Set([LOADER_CONF, PID1]);
+/** Of the kernel slice. */
+const OF_KERNEL = new Set(["boot/kernel", "boot/modules", "boot/firmware"]);
 
 /** The kernel with its modules by the kernel slice; the loader and what it reads by the boot slice, whose loader.conf is not ours. */
 function bootLinks({ kernel, bootloader }: Composition): readonly (readonly [string, string])[] {
   const has = (part: Part, wanted: string): boolean => part.listing.some(({ path, type }) => path === wanted && type === "file");
   if (!has(kernel, "boot/kernel/kernel")) throw incomplete("E_KERNEL_SLICE", kernel, "boot/kernel/kernel", "boot/kernel");
-  if (!has(bootloader, "boot/loader.efi")) throw incomplete("E_BOOT_SLICE", bootloader, "boot/loader.efi", "boot/loader.efi");
+  if (!has(bootloader, LOADER_EFI)) throw incomplete("E_BOOT_SLICE", bootloader, LOADER_EFI, LOADER_EFI);
   const children = (part: Part): readonly string[] =>
     part.listing.flatMap(({ path }) => (/^boot\/[^/]+$/.test(path) ? [path] : []));
-  const ofKernel = new Set(["boot/kernel", "boot/modules", "boot/firmware"]);
-  const ofNobody = new Set([LOADER_CONF, LOADER_LOCAL, "boot/nextboot.conf", "boot/garth", "boot/efi"]);
+  const ofNobody = new Set([LOADER_CONF, LOADER_LOCAL, PID1, "boot/nextboot.conf", "boot/garth", "boot/efi"]);
   return [
     ...children(kernel)
-      .filter((path) => ofKernel.has(path))
+      .filter((path) => OF_KERNEL.has(path))
       .map((path) => [path, `${kernel.path}/${path}`] as const),
     ...children(bootloader)
-      .filter((path) => !ofKernel.has(path) && !ofNobody.has(path))
+      .filter((path) => !OF_KERNEL.has(path) && !ofNobody.has(path))
       .map((path) => [path, `${bootloader.path}/${path}`] as const),
   ];
 }
