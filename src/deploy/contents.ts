@@ -48,7 +48,7 @@ function tableOf(readAt: ReadAt, sizeBytes: number): readonly string[] {
     const shown = partitions.slice(0, NAMES_SHOWN).map((each) => `${each.name} ${formatSize(each.sizeBytes)}`.trim());
     const more = partitions.length > NAMES_SHOWN ? [`and ${partitions.length - NAMES_SHOWN} more`] : [];
     const names = partitions.length === 0 ? "" : `: ${[...shown, ...more].join(", ")}`;
-    return [`a GUID partition table with ${partitions.length} partitions${names}`];
+    return [`a GUID partition table with ${counted(partitions.length)}${names}`];
   }
   const mbr = readMbr(readAt);
   // Boot sectors of FAT and NTFS end as such a table does.
@@ -56,8 +56,12 @@ function tableOf(readAt: ReadAt, sizeBytes: number): readonly string[] {
   const [first] = mbr.partitions;
   if (first?.type === PROTECTIVE) return ["what is left of a GUID partition table"];
   return [
-    `a partition table (MBR) with ${mbr.partitions.length} partitions: ${mbr.partitions.map((each) => formatSize(each.sizeBytes)).join(", ")}`,
+    `a partition table (MBR) with ${counted(mbr.partitions.length)}: ${mbr.partitions.map((each) => formatSize(each.sizeBytes)).join(", ")}`,
   ];
+}
+
+function counted(partitions: number): string {
+  return partitions === 1 ? "1 partition" : `${partitions} partitions`;
 }
 
 function isBootSector(readAt: ReadAt): boolean {
@@ -67,7 +71,7 @@ function isBootSector(readAt: ReadAt): boolean {
 
 function fileSystemOf(readAt: ReadAt): readonly string[] {
   const readers: readonly (() => string)[] = [
-    () => `an ext4 file system${labelled(readExt4(readAt).facts.label)}`,
+    () => `an ext file system${labelled(readExt4(readAt).facts.label)}`,
     () => `a UFS2 file system${labelled(readUfs(readAt).facts.label)}`,
     () => `a FAT file system${labelled(readFat(readAt).label)}`,
   ];
@@ -78,7 +82,7 @@ function fileSystemOf(readAt: ReadAt): readonly string[] {
       if (!(error instanceof Problem)) throw error;
     }
   }
-  // Of ext2, and of one that is not read here.
+  // One that is not read here.
   return Buffer.from(readAt(1080, 2)).toString("latin1") === "S\u00ef" ? ["an ext file system"] : [];
 }
 
