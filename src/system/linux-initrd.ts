@@ -195,7 +195,11 @@ fail() {
 }
 [ -e "/sysroot$system/activate" ] || fail "$system is not on this root"
 # In the root that is going to be, whoever process 1 is then; before anything of the system could stand still.
-[ -z "$trial" ] || $b setsid $b chroot /sysroot "$system/${GENERATIONS_PROGRAM}" watch "$trial" </sysroot/dev/null >/sysroot/dev/console 2>&1 &
+if [ -n "$trial" ]; then
+    # The shell opens it for whatever it begins in the background, and begins nothing without.
+    $b ln -s /sysroot/dev/null /dev/null
+    $b setsid $b chroot /sysroot "$system/${GENERATIONS_PROGRAM}" watch "$trial" </sysroot/dev/null >/sysroot/dev/console 2>&1 &
+fi
 $b chroot /sysroot "$system/activate" "$system" || fail "$system cannot be activated"
 exec $b switch_root /sysroot /run/current-system/init
 `;
