@@ -3,6 +3,8 @@ import type { Case } from "./case.ts";
 import { baseCases } from "./cases/base.ts";
 import { checkCases } from "./cases/check.ts";
 import { diskCases } from "./cases/disk.ts";
+import { imageCases } from "./cases/image.ts";
+import { installCases } from "./cases/install.ts";
 import { isolationCases } from "./cases/isolation.ts";
 import { limitCases } from "./cases/limits.ts";
 import { packageCases } from "./cases/packages.ts";
@@ -12,6 +14,7 @@ import { shellCases } from "./cases/shell.ts";
 import { storeCases } from "./cases/store.ts";
 import { transportCases } from "./cases/transport.ts";
 import { troubleCases } from "./cases/trouble.ts";
+import { worldCases } from "./cases/world.ts";
 
 export const allCases: readonly Case[] = [
   ...shellCases,
@@ -26,4 +29,7 @@ export const allCases: readonly Case[] = [
   ...programCases,
   ...packageCases,
   ...diskCases,
+  ...worldCases,
+  ...imageCases,
+  ...installCases,
 ];

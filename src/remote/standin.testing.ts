@@ -65,6 +65,8 @@ const EMULATED: Readonly<Record<string, string>> = {
 const CALLED: Readonly<Record<string, string>> = { tar: "bsdtar", awk: "mawk" };
 /** What stand-ins are made of. */
 const HELPERS = ["perl", "prlimit", "mknod", "stat", "tr", "sed", "md5sum", "sha1sum", "sha256sum", "sha512sum"];
+const BOOT_FILES =
+  "/boot/defaults/loader.conf /boot/device.hints /boot/kernel/kernel /boot/loader.efi /boot/lua/loader.lua /usr/include/stdio.h /usr/share/mk/sys.mk";
 const DIRECTORIES =
   "/.standin/jails /.standin/proc /bin /boot/kernel /dev /etc/ssh /lib /libexec /media /mnt /net /proc /rescue /root /run/sshd /sbin /tmp /usr/bin " +
   "/usr/lib /usr/libdata /usr/libexec /usr/local /usr/sbin /usr/share /usr/home/user /var/db /var/empty /var/log /var/run /var/tmp";
@@ -85,6 +87,11 @@ export function makeStandIn(root: string, options: StandInOptions): void {
   for (const path of DIRECTORIES.split(" ")) fs.mkdirSync(at(path), { recursive: true });
   // What kldload would find.
   for (const name of ["nullfs", "tmpfs", "vmm", "zfs"]) fs.writeFileSync(at(`/boot/kernel/${name}.ko`), "");
+  // What a world of it is cut into slices by.
+  for (const path of BOOT_FILES.split(" ")) {
+    fs.mkdirSync(at(path).replace(/\/[^/]*$/, ""), { recursive: true });
+    fs.writeFileSync(at(path), `${path}\n`);
+  }
   fs.mkdirSync(at(TOOLS));
   for (const path of ["/tmp", "/var/tmp"]) fs.chmodSync(at(path), 0o1777);
   const binaries = new Map<string, string>();
@@ -179,6 +186,11 @@ function writeState(root: string, options: StandInOptions): void {
     `user:*:1000:1000:A person:/usr/home/user:${options.shell}`,
     "nobody:*:65534:65534:Unprivileged user:/nonexistent:/usr/sbin/nologin",
   ]);
+  write("/etc/master.passwd", [
+    `root:$6$salt$hash:0:0::0:0:Charlie &:/root:${options.shell}`,
+    "toor:*:0:0::0:0:Bourne-again Superuser:/root:",
+  ]);
+  fs.chmodSync(join(root, "/etc/master.passwd"), 0o600);
   write("/etc/group", ["wheel:*:0:root", "daemon:*:1:", "operator:*:5:root", "sshd:*:22:", "user:*:1000:", "nobody:*:65534:"]);
   const values = {
     "kern.ostype": "FreeBSD",

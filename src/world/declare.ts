@@ -219,7 +219,7 @@ const STANDARD: Readonly<Record<"linux" | "freebsd", Readonly<Record<Role, Omit<
   freebsd: {
     kernel: { keep: ["boot/kernel"] },
     boot: { keep: ["boot/loader", "boot/loader.efi", "boot/device.hints", "boot/defaults", "boot/lua", "boot/fonts"] },
-    runtime: { prune: NOT_AT_RUN_TIME },
+    runtime: { prune: [...NOT_AT_RUN_TIME, "usr/lib/*.a"] },
     development: { keep: ["usr/include", "usr/share/mk", "usr/lib/*.a"] },
   },
 };

@@ -203,13 +203,13 @@ async function cutDeclared(context: Context, given: Given, word: string): Promis
   refuse(given, ["name", "role", "keep", "prune"], "the project file says what is cut");
   const made = await composing(context, word);
   const found = await exported(made.garth, word, ["slice", "world"]);
-  const { realiseSlices } = await made.garth.compose();
+  const { importWorld, realiseSlices } = await made.garth.compose();
+  const standard = async (of: WorldDeclaration): Promise<readonly SliceDeclaration[]> => {
+    const family = familyOf(made.listings, await importWorld(made.context, of));
+    return Object.values((await made.garth.world()).slices(of, family));
+  };
   const wanted: readonly SliceDeclaration[] =
-    found.kind === "slice"
-      ? [found.value]
-      : found.kind === "world"
-        ? Object.values((await made.garth.world()).slices(declared(found.value)))
-        : [];
+    found.kind === "slice" ? [found.value] : found.kind === "world" ? await standard(declared(found.value)) : [];
   const { worlds, slices } = await realiseSlices(made.context, made.listings, wanted);
   const [world] = worlds.values();
   if (world === undefined) throw new Error("slices of no world");
@@ -221,6 +221,11 @@ async function cutDeclared(context: Context, given: Given, word: string): Promis
       return path === undefined ? [] : [{ slice, path }];
     }),
   );
+}
+
+/** By the accounts of the base: which standard slices are meant. */
+function familyOf(listings: Listings, path: StorePath): "linux" | "freebsd" {
+  return listings.of(path).listing.some((entry) => entry.path === "etc/master.passwd") ? "freebsd" : "linux";
 }
 
 async function cutItem(context: Context, given: Given, word: string): Promise<Answer> {
