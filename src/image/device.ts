@@ -106,15 +106,20 @@ function opened(host: Host, target: string, options: DeviceOptions): number {
   }
 }
 
-/** A table that was changed is read again by itself on FreeBSD, when the last writer has gone. */
+/**
+ * A table that was changed is read again by itself on FreeBSD, when the last writer has gone. On Linux the kernel is told to, and then of the
+ * partitions: there are kernels that do not know this kind of table.
+ */
 async function readTableAgain(host: Host, target: string): Promise<void> {
-  if (host.which("blockdev") === undefined) return;
   const doing = `telling the kernel of ${target}`;
-  try {
-    await host.run({ argv: ["blockdev", "--rereadpt", target], doing, timeoutMs: TABLE_READ_MS });
-  } catch (error) {
-    // A disk that knows no partitions, or one that somebody opened already: what is written is there all the same.
-    if (!(error instanceof Problem)) throw error;
+  for (const argv of [["blockdev", "--rereadpt", target] as const, ["partx", "-u", target] as const]) {
+    if (host.which(argv[0]) === undefined) continue;
+    try {
+      await host.run({ argv, doing, timeoutMs: TABLE_READ_MS });
+    } catch (error) {
+      // A disk that has no partitions for the kernel, or one that somebody opened already: what is written is there all the same.
+      if (!(error instanceof Problem)) throw error;
+    }
   }
 }
 

@@ -15,7 +15,7 @@ import {
 import type { Host } from "../host/index.ts";
 import type { SystemOptions } from "../system/index.ts";
 import { slice, world } from "../world/index.ts";
-import { type ImageWish, inspectImage, makeImage } from "./index.ts";
+import { type ImagePlan, type ImageWish, inspectImage, makeImage, planImage } from "./index.ts";
 
 export const DISK = { esp: "34M", root: "24M" } as const;
 
@@ -126,4 +126,34 @@ export function beastie(place: Workplace): SystemOptions {
     users: [{ name: "alice", authorizedKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1hZGUtdXAg alice"] }],
     disk: { esp: "34M", root: "32M" },
   };
+}
+
+/** A disk that needs no store: some files, and one of the machine. */
+export function plainPlan(sizeBytes = 48 << 20): ImagePlan {
+  const about = { mode: 0o644, uid: 0, gid: 0, timeSeconds: 1 } as const;
+  const contents = { kind: "bytes", bytes: new TextEncoder().encode("what is to be read") } as const;
+  const machine = { kind: "file", file: process.execPath, sizeBytes: 3 << 20 } as const;
+  return planImage({
+    system: `/frx/store/${"1".repeat(64)}-system-plain`,
+    family: "linux",
+    architecture: "x86_64",
+    timeSeconds: 1,
+    disk: {
+      sizeBytes,
+      espBytes: 8 << 20,
+      rootBytes: undefined,
+      rootFreeBytes: undefined,
+      rootLabel: "garth-root",
+      espLabel: "efiboot",
+    },
+    root: {
+      entries: [
+        { ...about, path: "etc", type: "directory", mode: 0o755 },
+        { ...about, path: "etc/read-me", type: "file", content: contents },
+        { ...about, path: "machine", type: "file", content: machine },
+      ],
+      esp: [{ path: "EFI/BOOT/BOOTX64.EFI", content: contents }],
+      items: [],
+    },
+  });
 }
