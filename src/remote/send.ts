@@ -2,7 +2,7 @@
 import { baseName, formatSize, Problem, type StorePath } from "../base/index.ts";
 import { scriptFailed } from "./errors.ts";
 import type { Host } from "../host/index.ts";
-import type { Store } from "../store/index.ts";
+import { narOf, type Store } from "../store/index.ts";
 import { readAhead } from "./read-ahead.ts";
 import { archiveBytes, archiveOf, listItem, type Pace, type SentItem, weigh, type Weight } from "./send-archive.ts";
 import { askScript, sendScript } from "./send-script.ts";
@@ -165,7 +165,7 @@ async function sendBatch(sender: Sender, { items, neededBytes }: Batch, signal: 
   const body = sendScript({
     ...place,
     id,
-    items: sender.check === "nar" ? withSums(sender, items) : items,
+    items: sender.check === "nar" ? await withSums(sender, items) : items,
     archiveBytes: size,
     neededBytes,
   });
@@ -179,12 +179,14 @@ async function sendBatch(sender: Sender, { items, neededBytes }: Batch, signal: 
   return outcome;
 }
 
-function withSums({ store }: Sender, items: readonly Weighed[]) {
-  return items.map(({ path, references }) => {
-    const narSha256 = store.query(path)?.narSha256;
-    if (narSha256 === undefined) throw new Error(`${path} was valid, and nobody knows its digest`);
-    return { path, references, narSha256 };
-  });
+/** One that was digested for its name alone (an image) is read once more. */
+async function withSums({ store, host }: Sender, items: readonly Weighed[]) {
+  return await Promise.all(
+    items.map(async ({ path, references }) => {
+      const narSha256 = store.query(path)?.narSha256 ?? (await narOf(host.files, store.physical(path))).sha256;
+      return { path, references, narSha256 };
+    }),
+  );
 }
 
 /** What `send` would send. */
