@@ -135,6 +135,7 @@ describe("what is written", () => {
       "FreeBSD boot",
       "FreeBSD swap",
       "FreeBSD UFS",
+      "FreeBSD ZFS",
     ]);
   });
 

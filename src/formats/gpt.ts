@@ -35,6 +35,7 @@ export const PARTITION_TYPE = {
   freebsdBoot: "83bd6b9d-7f41-11dc-be0b-001560b84f0f",
   freebsdSwap: "516e7cb5-6ecf-11d6-8ff8-00022d09712b",
   freebsdUfs: "516e7cb6-6ecf-11d6-8ff8-00022d09712b",
+  freebsdZfs: "516e7cba-6ecf-11d6-8ff8-00022d09712b",
 } as const;
 
 /** A partition that has no place yet. GUIDs are text of 36 characters, in lower case where they are read. */

@@ -7,7 +7,7 @@
  * An image is a function of the system it is of: numbers that are random elsewhere are derived, every file has one time, owners and
  * modes are those of the plan. It is written in one pass, and hashed in the same.
  *
- * Limits: GPT with an EFI system partition (FAT) and a root: ext4 for Linux, UFS2 for FreeBSD.
+ * Limits: GPT with an EFI system partition (FAT) and a root: ext4 for Linux, UFS2 for FreeBSD, or ZFS where makefs(8) of the host makes it.
  */
 export { diskDigest, type DiskKind, diskKind, makeRaw } from "./container.ts";
 export { type DeviceEvent, type DeviceOptions, writeDevice, type WrittenDevice } from "./device.ts";

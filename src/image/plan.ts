@@ -3,7 +3,7 @@
  *
  *     0         protective MBR, GPT
  *     1 MiB     EFI system partition, FAT        what firmware starts: loader, kernel, initial RAM disk
- *     ...       root, ext4 or UFS2               the root plan, entry by entry
+ *     ...       root, ext4 or UFS2               the root plan, entry by entry; of ZFS a file that was made before (zfs.ts)
  *     end       GPT again
  *
  * Every number that is random elsewhere (GUIDs, volume ids, the seed of directory hashes) is derived from what the image is of, so the
@@ -16,6 +16,7 @@ import {
   contentBytes,
   type Disk,
   type FileSystemEntry,
+  type FileSystemPlan,
   layOutDisk,
   PARTITION_TYPE,
   type Piece,
@@ -26,6 +27,7 @@ import {
   shifted,
   shiftedFree,
 } from "../formats/index.ts";
+import type { MadeRoot } from "./zfs.ts";
 import type { DiskSpec, Family, RootPlan } from "../system/index.ts";
 
 export const LAYOUT = "image-2";
@@ -39,6 +41,8 @@ export interface ImageWish {
   readonly family: Family;
   readonly architecture: "x86_64" | "aarch64";
   readonly timeSeconds: number;
+  /** Of a ZFS root, which nobody plans: it was made from the same root plan. */
+  readonly madeRoot?: MadeRoot;
 }
 
 export interface ImagePlan {
@@ -61,7 +65,7 @@ export function derivedUuid(seed: string): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
 
-/** @throws Problem E_IMAGE_TOO_SMALL, which says by how much and what takes the room */
+/** @throws Problem E_IMAGE_TOO_SMALL, which says by how much and what takes the room, E_NO_ZFS (exit 3) for a ZFS root that was not made */
 export function planImage(wish: ImageWish): ImagePlan {
   const { disk: spec, root, timeSeconds } = wish;
   const uuid = (what: string): string => derivedUuid(`${LAYOUT} ${wish.system} ${what}`);
@@ -73,9 +77,11 @@ export function planImage(wish: ImageWish): ImagePlan {
     timeSeconds,
   };
   const fileSystem = withReasons(root, () =>
-    wish.family === "freebsd"
-      ? planUfs(root.entries, { ...common, identity: [word(uuid("root")), word(uuid("inodes"))] })
-      : planExt4(root.entries, { ...common, uuid: uuid("root"), hashSeed: uuid("hash") }),
+    spec.pool !== undefined
+      ? zfsRoot(wish, spec.pool)
+      : wish.family === "freebsd"
+        ? planUfs(root.entries, { ...common, identity: [word(uuid("root")), word(uuid("inodes"))] })
+        : planExt4(root.entries, { ...common, uuid: uuid("root"), hashSeed: uuid("hash") }),
   );
   const disk = withReasons(root, () =>
     layOutDisk({
@@ -131,7 +137,26 @@ function freeIn(image: BlockImage, firstByte: number): readonly ByteRange[] {
   );
 }
 
-function rootType({ family, architecture }: ImageWish): string {
+function zfsRoot({ root, madeRoot }: ImageWish, pool: string): Pick<FileSystemPlan, "image" | "usage"> {
+  if (madeRoot === undefined) {
+    throw new Problem({
+      code: "E_NO_ZFS",
+      message: `planning an image: the root in the pool ${pool} can only be made as an image, by makefs(8) of a FreeBSD host`,
+      hint: "`garth system image` makes it there: write that image to the disk",
+      exit: 3,
+    });
+  }
+  const { file, sizeBytes, usedBytes } = madeRoot;
+  const used = root.entries.length;
+  return {
+    image: { sizeBytes, pieces: [{ at: 0, kind: "file", file, offset: 0, sizeBytes }] },
+    // ZFS has as many inodes as it has room for.
+    usage: { sizeBytes, usedBytes, freeBytes: sizeBytes - usedBytes, inodes: used, freeInodes: 0 },
+  };
+}
+
+function rootType({ family, architecture, disk }: ImageWish): string {
+  if (disk.pool !== undefined) return PARTITION_TYPE.freebsdZfs;
   if (family === "freebsd") return PARTITION_TYPE.freebsdUfs;
   return architecture === "x86_64" ? PARTITION_TYPE.linuxRootX86_64 : PARTITION_TYPE.linuxRootAarch64;
 }
@@ -149,38 +174,43 @@ function fatLabel(label: string): string {
 const MIB = 1 << 20;
 
 /** Where the disk has a size and the root has none, the root takes what the rest leaves. */
-function roomLeft({ sizeBytes, espBytes }: DiskSpec): number | undefined {
+export function roomLeft({ sizeBytes, espBytes }: DiskSpec): number | undefined {
   if (sizeBytes === undefined) return undefined;
   const ends = 2 * MIB;
   return Math.max(0, Math.floor((sizeBytes - Math.ceil(espBytes / MIB) * MIB - ends) / MIB) * MIB);
 }
 
-const TOO_SMALL = new Set(["E_EXT4_TOO_SMALL", "E_UFS_TOO_SMALL", "E_FAT_TOO_SMALL", "E_DISK_TOO_SMALL"]);
+const TOO_SMALL = new Set(["E_EXT4_TOO_SMALL", "E_UFS_TOO_SMALL", "E_ZFS_TOO_SMALL", "E_FAT_TOO_SMALL", "E_DISK_TOO_SMALL"]);
 const SHOWN = 8;
 
 function withReasons<Result>(root: RootPlan, plan: () => Result): Result {
   try {
     return plan();
   } catch (error) {
-    if (!(error instanceof Problem) || !TOO_SMALL.has(error.code)) throw error;
-    const consumers =
-      error.code === "E_FAT_TOO_SMALL"
-        ? root.esp.map(({ path, content }) => [path, contentBytes(content)] as const)
-        : byItem(root.entries);
-    const largest = consumers.toSorted(([, left], [, right]) => right - left).slice(0, SHOWN);
-    throw new Problem({
-      code: "E_IMAGE_TOO_SMALL",
-      message: `the image is too small: ${error.message}`,
-      details: [
-        ...error.details,
-        "what takes the room:",
-        ...largest.map(([name, bytes]) => `${formatSize(bytes).padStart(10)}  ${name}`),
-      ],
-      hint: "give it more: disk: { size, root, esp } of the system; without sizes it is as large as it has to be",
-      exit: 2,
-      cause: error,
-    });
+    throw explained(root, error);
   }
+}
+
+/** What lacks room says what takes it; anything else is as it was. */
+export function explained(root: RootPlan, error: unknown): unknown {
+  if (!(error instanceof Problem) || !TOO_SMALL.has(error.code)) return error;
+  const consumers =
+    error.code === "E_FAT_TOO_SMALL"
+      ? root.esp.map(({ path, content }) => [path, contentBytes(content)] as const)
+      : byItem(root.entries);
+  const largest = consumers.toSorted(([, left], [, right]) => right - left).slice(0, SHOWN);
+  return new Problem({
+    code: "E_IMAGE_TOO_SMALL",
+    message: `the image is too small: ${error.message}`,
+    details: [
+      ...error.details,
+      "what takes the room:",
+      ...largest.map(([name, bytes]) => `${formatSize(bytes).padStart(10)}  ${name}`),
+    ],
+    hint: "give it more: disk: { size, root, esp } of the system; without sizes it is as large as it has to be",
+    exit: 2,
+    cause: error,
+  });
 }
 
 /** Bytes below each store item, and below each directory of the root for the rest. */

@@ -112,9 +112,9 @@ const FREEBSD: TreeFiles = {
   "root/": { mode: 0o700 },
 };
 
-/** A FreeBSD system of a world that is as small as one can be. */
-export function beastie(place: Workplace): SystemOptions {
-  const of = world({ name: "freebsd", directory: fill(place.directory(), FREEBSD) });
+/** A FreeBSD system of a world that is as small as one can be, and what else is to be in it. */
+export function beastie(place: Workplace, more: TreeFiles = {}): SystemOptions {
+  const of = world({ name: "freebsd", directory: fill(place.directory(), { ...FREEBSD, ...more }) });
   return {
     name: "beastie",
     family: "freebsd",

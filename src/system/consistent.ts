@@ -119,7 +119,14 @@ function family(options: SystemOptions, spec: SystemSpec): void {
   for (const field of foreign)
     if (options[field] !== undefined) fail([field], `nothing: ${spec.family} has no such thing`, field);
   const root = spec.fileSystems.find(({ mountPoint }) => mountPoint === "/");
+  const { rootType: wanted, pool } = options.disk ?? {};
+  const types = spec.family === "linux" ? ["ext4"] : ["ufs", "zfs"];
+  if (wanted !== undefined && !types.includes(wanted))
+    fail(["disk", "rootType"], `${types.map((each) => JSON.stringify(each)).join(" or ")} on ${spec.family}`, wanted);
+  if (pool !== undefined && wanted !== "zfs") fail(["disk", "pool"], 'nothing: only a root of rootType "zfs" is in a pool', pool);
   const rootType = spec.family === "linux" ? "ext4" : "ufs";
+  if (root !== undefined && wanted === "zfs")
+    fail(["fileSystems", indexOfRoot(options)], "nothing for /: the loader says which dataset is the root", root.type);
   if (root !== undefined && root.type !== rootType)
     fail(["fileSystems", indexOfRoot(options), "type"], `"${rootType}" for the root of an image`, root.type);
 }

@@ -127,6 +127,10 @@ export interface SystemOptions {
     readonly rootFree?: string;
     readonly rootLabel?: string;
     readonly espLabel?: string;
+    /** Default: "ext4" of Linux, "ufs" of FreeBSD, whose root can also be "zfs" where makefs(8) of the host makes that. */
+    readonly rootType?: "ext4" | "ufs" | "zfs";
+    /** Of a ZFS root. Default "zroot". */
+    readonly pool?: string;
   };
 }
 
@@ -332,7 +336,20 @@ const systemShape = shape(
     coldplug: flag,
     loaderSettings: recordOf(line, matching(/^[A-Za-z0-9_.-]+$/, "the name of a loader variable")),
     rcSettings: recordOf(line, variable),
-    disk: shape({ size, esp: size, root: size, rootFree: size, rootLabel: partitionLabel, espLabel: partitionLabel }),
+    disk: shape({
+      size,
+      esp: size,
+      root: size,
+      rootFree: size,
+      rootLabel: partitionLabel,
+      espLabel: partitionLabel,
+      rootType: oneOf("ext4", "ufs", "zfs"),
+      // What makefs(8) takes of what zpoolconcepts(7) allows.
+      pool: matching(
+        /^(?!mirror|raidz|draid|spare|log$)[A-Za-z][A-Za-z0-9_]{0,31}$/,
+        "a name of up to 32 letters, digits and _ that begins with a letter, and is none of ZFS's own words",
+      ),
+    }),
   },
   ["name", "kernel", "bootloader", "base"],
 );

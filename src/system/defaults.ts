@@ -62,6 +62,7 @@ export function fillIn(options: SystemOptions): SystemSpec {
       rootFreeBytes: sizeOf(options.disk?.rootFree),
       rootLabel,
       espLabel: options.disk?.espLabel ?? "efiboot",
+      ...(options.disk?.rootType === "zfs" ? { pool: options.disk.pool ?? "zroot" } : {}),
     },
   };
 }
@@ -107,7 +108,10 @@ function fileSystems(options: SystemOptions, family: "linux" | "freebsd", rootLa
     family === "linux"
       ? [{ mountPoint: "/", type: "ext4", source: { label: rootLabel }, options: ["rw", "relatime"] }]
       : [
-          { mountPoint: "/", type: "ufs", source: { label: rootLabel }, options: ["rw"] },
+          // A dataset is mounted by its own properties, and the root by the loader's word.
+          ...(options.disk?.rootType === "zfs"
+            ? []
+            : [{ mountPoint: "/", type: "ufs", source: { label: rootLabel }, options: ["rw"] }]),
           { mountPoint: "/dev", type: "devfs", source: { device: "devfs" }, options: ["rw"] },
         ];
   return [...usual.filter(({ mountPoint }) => !given.some((each) => each.mountPoint === mountPoint)), ...given];

@@ -28,7 +28,7 @@ export function renderLoaderConf(spec: SystemSpec): string {
     ...(isSerial ? ([["comconsole_speed", speed ?? "115200"]] as const) : []),
     ...(consoles[0] === "comconsole" ? ([["boot_serial", "YES"]] as const) : []),
     ...(consoles.length > 1 ? ([["boot_multicons", "YES"]] as const) : []),
-    ["vfs.root.mountfrom", `ufs:/dev/gpt/${spec.disk.rootLabel}`],
+    ...rootSettings(spec),
   ]);
   for (const [name, value] of Object.entries(spec.loaderSettings)) {
     const field = `loaderSettings[${JSON.stringify(name)}]`;
@@ -47,6 +47,19 @@ export function renderLoaderConf(spec: SystemSpec): string {
   }
   const lines = [...settings].map(([name, value]) => `${name}="${value}"\n`);
   return `# loader.conf(5) of the system ${spec.name}\n${lines.join("")}`;
+}
+
+function rootSettings({ disk: { rootLabel, pool } }: SystemSpec): readonly (readonly [string, string])[] {
+  if (pool === undefined) return [["vfs.root.mountfrom", `ufs:/dev/gpt/${rootLabel}`]];
+  return [
+    ["zfs_load", "YES"],
+    ["vfs.root.mountfrom", `zfs:${rootDataset(pool)}`],
+  ];
+}
+
+/** Of the pool of a ZFS root: where bsdinstall(8) and everybody else has it. */
+export function rootDataset(pool: string): string {
+  return `${pool}/ROOT/default`;
 }
 
 /**
@@ -82,6 +95,7 @@ function consoleOf(text: string): readonly [readonly string[], string | undefine
 export function renderRcConf(spec: SystemSpec): string {
   const settings = new Map<string, string>([["hostname", spec.hostName], ...network(spec)]);
   settings.set("clear_tmp_enable", "YES");
+  if (spec.disk.pool !== undefined) settings.set("zfs_enable", "YES");
   settings.set("local_startup", `/usr/local/etc/rc.d /run/current-system/${RC_DIRECTORY}`);
   for (const { name } of spec.services) settings.set(`${rcName(name)}_enable`, "YES");
   for (const [name, value] of Object.entries(spec.rcSettings)) settings.set(name, value);
@@ -126,10 +140,11 @@ function network(spec: SystemSpec): readonly (readonly [string, string])[] {
  * fstab(5), partitions by their labels. Only UFS has a check: a number other than 0 for devfs and its like makes fsck(8) look for a
  * program that is not there, and rc(8) gives up the boot.
  *
- * @throws Problem E_SYSTEM_INVALID when nothing is mounted at /: rc(8) makes the root writable by its line
+ * @throws Problem E_SYSTEM_INVALID when nothing is mounted at /: rc(8) makes the root writable by its line, unless that is ZFS, which is
+ * mounted by what the kernel knows of it
  */
 export function renderFstab(spec: SystemSpec): string {
-  if (!spec.fileSystems.some(({ mountPoint }) => mountPoint === "/"))
+  if (spec.disk.pool === undefined && !spec.fileSystems.some(({ mountPoint }) => mountPoint === "/"))
     throw invalid(spec, "fileSystems", "none of them is mounted at /", "without one rc(8) leaves the root read-only");
   const lines = spec.fileSystems.map(({ mountPoint, type, source, options }) => {
     const device = "label" in source ? `/dev/gpt/${source.label}` : source.device;

@@ -12,7 +12,7 @@
  *
  * The root has /boot as a directory of links into the item (`freebsdBoot`), since the loader comes before any activation.
  *
- * Limits: UEFI, UFS; databases of accounts are made by the first activation, in the machine.
+ * Limits: UEFI, UFS or one dataset of ZFS; databases of accounts are made by the first activation, in the machine.
  */
 import { Problem, type StorePath } from "../base/index.ts";
 import { type Attributes, type ListedEntry, matcher } from "../world/index.ts";
@@ -203,9 +203,11 @@ const OF_ITEM = new Set([LOADER_CONF, PID1]);
 const OF_KERNEL = new Set(["boot/kernel", "boot/modules", "boot/firmware"]);
 
 /** The kernel with its modules by the kernel slice; the loader and what it reads by the boot slice, whose loader.conf is not ours. */
-function bootLinks({ kernel, bootloader }: Composition): readonly (readonly [string, string])[] {
+function bootLinks({ spec, kernel, bootloader }: Composition): readonly (readonly [string, string])[] {
   const has = (part: Part, wanted: string): boolean => part.listing.some(({ path, type }) => path === wanted && type === "file");
   if (!has(kernel, "boot/kernel/kernel")) throw incomplete("E_KERNEL_SLICE", kernel, "boot/kernel/kernel", "boot/kernel");
+  if (spec.disk.pool !== undefined && !has(kernel, "boot/kernel/zfs.ko"))
+    throw incomplete("E_KERNEL_SLICE", kernel, "boot/kernel/zfs.ko", "boot/kernel");
   if (!has(bootloader, LOADER_EFI)) throw incomplete("E_BOOT_SLICE", bootloader, LOADER_EFI, LOADER_EFI);
   const children = (part: Part): readonly string[] =>
     part.listing.flatMap(({ path }) => (/^boot\/[^/]+$/.test(path) ? [path] : []));

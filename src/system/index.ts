@@ -16,6 +16,7 @@ export type { Accounts } from "./accounts.ts";
 export { isOfProject, type ServiceOptions, system, type SystemOptions } from "./declare.ts";
 export { diffSystems, type SystemDifference, type SystemFacts } from "./diff.ts";
 export { freebsdAccounts, freebsdTexts, planFreebsd } from "./freebsd.ts";
+export { rootDataset } from "./freebsd-conf.ts";
 export { renderRootMtree } from "./freebsd-mtree.ts";
 export { firstGeneration, type GenerationEntry } from "./generations.ts";
 export {

@@ -105,6 +105,8 @@ export interface DiskSpec {
   readonly rootFreeBytes: number | undefined;
   readonly rootLabel: string;
   readonly espLabel: string;
+  /** FreeBSD: the root is a dataset of this ZFS pool, which makefs(8) makes (`rootDataset`). Absent: ext4 of Linux, UFS2 of FreeBSD. */
+  readonly pool?: string;
 }
 
 export interface SystemSpec {
