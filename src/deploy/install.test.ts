@@ -30,6 +30,7 @@ describe("a target is refused", () => {
     ["a fifo", { kind: "other" }, "E_TARGET_KIND", 2],
     ["a partition", { kind: "partition" }, "E_TARGET_PARTITION", 2],
     ["no directory for it", { kind: "new", hasParent: false }, "E_NO_SUCH_DIRECTORY", 2],
+    ["no medium", { sizeBytes: 0 }, "E_TARGET_NO_MEDIUM", 3],
     ["a switch on the medium", { readOnly: true }, "E_TARGET_READ_ONLY", 3],
     ["sectors of 4096", { sectorBytes: 4096 }, "E_TARGET_SECTORS", 3],
     ["in use", { uses: ["/dev/sda1 is swapped to"] }, "E_TARGET_IN_USE", 2],

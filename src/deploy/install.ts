@@ -85,8 +85,8 @@ export function planInstallation(target: TargetFacts, wish: InstallWish): Instal
 /**
  * Everything that speaks against a target, whatever is to be installed. Pure.
  *
- * @throws Problem E_TARGET_KIND, E_TARGET_PARTITION, E_NO_SUCH_DIRECTORY, E_TARGET_READ_ONLY, E_TARGET_SECTORS, E_TARGET_IN_USE,
- * E_TARGET_NOT_EMPTY, E_INSTALL_SIZE
+ * @throws Problem E_TARGET_KIND, E_TARGET_PARTITION, E_NO_SUCH_DIRECTORY, E_TARGET_NO_MEDIUM, E_TARGET_READ_ONLY,
+ * E_TARGET_SECTORS, E_TARGET_IN_USE, E_TARGET_NOT_EMPTY, E_INSTALL_SIZE
  */
 export function checkTarget(
   target: TargetFacts,
@@ -103,6 +103,11 @@ export function checkTarget(
     });
   if (!target.hasParent)
     throw refusal(target, "E_NO_SUCH_DIRECTORY", "there is no directory for it", { hint: "make it first: mkdir -p" });
+  if (kind === "disk" && target.sizeBytes === 0)
+    throw refusal(target, "E_TARGET_NO_MEDIUM", "there is no medium in it", {
+      hint: "`lsblk` (Linux) or `geom disk list` (FreeBSD) shows disks and their sizes",
+      exit: 3,
+    });
   if (target.readOnly)
     throw refusal(target, "E_TARGET_READ_ONLY", "it cannot be written to", {
       hint: "look for a switch on the medium, at `blockdev --getro`, and at who you are",

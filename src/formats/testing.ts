@@ -3,6 +3,8 @@ import { closeSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs
 import type { BlockImage } from "./blocks.ts";
 import type { ReadAt } from "./elf.ts";
 
+export { ufsFaults } from "./ufs.testing.ts";
+
 const CHUNK_BYTES = 1 << 20;
 
 /**
