@@ -19,3 +19,4 @@ export { installTarget } from "../system/index.ts";
 export { derivedUuid, type ImagePlan, type ImageWish, LAYOUT, planImage } from "./plan.ts";
 export { type ImageCheck, verifyImage } from "./verify.ts";
 export { writeBlocks } from "./write.ts";
+export { type FileEntry, planZfsRoot, ZFS_TARGET_MAX_BYTES, type ZfsRootPlan, type ZfsWish } from "./zfs-plan.ts";
