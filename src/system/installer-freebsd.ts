@@ -145,13 +145,13 @@ function checkBase({ composition }: InstallerWish, entries: ReadonlyMap<string, 
 /** loader.conf(5): as the system has it, but with the volume as root, a menu that waits, and both kinds of console. */
 function loaderSettings(wish: InstallerWish, label: string, modules: readonly string[]): string {
   const { spec } = wish.composition;
-  const { "vfs.root.mountfrom.options": _, ...own } = spec.loaderSettings;
+  const own = Object.entries(spec.loaderSettings).filter(([name]) => TUNABLE.test(name) && !name.startsWith("vfs.root."));
   const medium: SystemSpec = {
     ...spec,
     init: "rc",
     console: bothConsoles(spec.console),
     loaderSettings: {
-      ...own,
+      ...Object.fromEntries(own),
       autoboot_delay: "5",
       kernels_autodetect: "NO",
       "vfs.root.mountfrom": `cd9660:/dev/iso9660/${label}`,
@@ -163,6 +163,9 @@ function loaderSettings(wish: InstallerWish, label: string, modules: readonly st
   };
   return renderLoaderConf(medium);
 }
+
+/** Of a system's settings, what is for the kernel or a console. Modules are left out: what they need is not on the ESP. */
+const TUNABLE = /\.|^(?:boot|comconsole|efi)_/;
 
 /** "comconsole,115200" -> "comconsole,efi,115200": what is said once is said first. */
 function bothConsoles(text: string): string {

@@ -334,7 +334,7 @@ install() {
 }
 
 main() {
-	ending=$(parameter then)
+	ending=$(parameter "then")
 	case ${ending:=reboot} in
 	reboot | poweroff | shell) ;;
 	*) stop "garth.install.then is reboot, poweroff or shell, not $ending" ;;

@@ -17,7 +17,7 @@ import type { ListedEntry } from "../world/index.ts";
 import freebsdFunctions from "./installer-freebsd.sh" with { type: "text" };
 import linuxFunctions from "./installer-linux.sh" with { type: "text" };
 import shared from "./installer.sh" with { type: "text" };
-import { busyboxIn, modulesFor } from "./linux-initrd.ts";
+import { busyboxIn, kernelRelease, modulesFor, moduleTexts } from "./linux-initrd.ts";
 import { titleOf } from "./generations.ts";
 import type { Composition, Family, Part, PlannedEntry, PlannedTree } from "./types.ts";
 
@@ -118,7 +118,17 @@ export function planLinuxInstaller(
 ): LinuxInstaller {
   const { composition, system } = wish;
   const { spec, bootloader } = composition;
-  const modules = modulesFor({ kernel: composition.kernel, baseTexts: texts }, ["isofs", ...spec.rootModules], HARDWARE);
+  const modules = modulesFor({ kernel: composition.kernel, baseTexts: texts }, spec.rootModules, HARDWARE);
+  if (
+    ![...modules, ...(texts.get(moduleTexts(kernelRelease(composition.kernel)).builtin) ?? "").split("\n")].some(isVolumeModule)
+  )
+    throw new Problem({
+      code: "E_KERNEL_MODULE",
+      message: `the kernel of ${composition.kernel.name} cannot read an installer medium: it has no isofs, neither as a file nor built in`,
+      where: composition.kernel.path,
+      hint: "keep usr/lib/modules in the kernel slice as a whole",
+      exit: 2,
+    });
   const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
   const directory: PlannedEntry = { type: "directory" };
   const initrd = new Map<string, PlannedEntry>([
@@ -166,6 +176,10 @@ export function planLinuxInstaller(
       { path: "loader/loader.conf", content: bytes("timeout 5\n") },
     ],
   };
+}
+
+function isVolumeModule(path: string): boolean {
+  return /(?:^|\/)isofs\.ko(?:\.\w+)?$/.test(path);
 }
 
 type FileContent = Extract<PlannedEntry, { type: "file" }>["content"];
