@@ -77,7 +77,8 @@ export function rebootScript(): string {
 sync
 event rebooting
 if [ "$(uname -s)" = FreeBSD ]; then
-  shutdown -r now </dev/null >/dev/null 2>&1
+  # shutdown(8) asks init(8), which another process 1 is not.
+  if [ "$(ps -o comm= -p 1)" = init ]; then shutdown -r now </dev/null >/dev/null 2>&1; else reboot; fi
 elif [ -d /run/systemd/system ]; then
   systemctl reboot
 else
