@@ -233,7 +233,7 @@ export interface Installed extends WrittenDevice {
 /**
  * A file that was not there is gone again when this throws; a disk, or a file that was there, has no partition table then.
  *
- * @throws Problem E_IMAGE_SOURCE, E_NO_SPACE, E_DEVICE_BUSY, E_DEVICE_WRITE, E_READ_BACK, E_INTERRUPTED
+ * @throws Problem E_IMAGE_SOURCE, E_NO_SPACE, E_DEVICE_OPEN, E_DEVICE_BUSY, E_DEVICE_WRITE, E_READ_BACK, E_INTERRUPTED
  */
 export async function install(host: Host, plan: Installation, options: InstallOptions): Promise<Installed> {
   const written = await writeDevice(host, plan.image, plan.target.path, { ...options, target: plan.target.kind });

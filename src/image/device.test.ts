@@ -245,6 +245,37 @@ describe("a plan written onto a file", () => {
     expect(tableOf(path).diskGuid).toBeUndefined();
   });
 
+  test.each([
+    ["new", "EEXIST", "E_DEVICE_OPEN"],
+    ["file", "EACCES", "E_DEVICE_OPEN"],
+    ["disk", "ENOMEDIUM", "E_DEVICE_OPEN"],
+    ["disk", "EBUSY", "E_DEVICE_BUSY"],
+  ] as const)("that cannot be opened (%s, %s) is told of", async (target, code, expected) => {
+    const host = withFiles({
+      open: () => {
+        throw Object.assign(new Error("no"), { code });
+      },
+    });
+    expect(await problemOf(onto("/nowhere", { target }, host))).toMatchObject({ code: expected, where: "/nowhere" });
+  });
+
+  test("hears who interrupts while it reads back what it cleared", async () => {
+    const path = garbage("heard", SIZE_BYTES);
+    const controller = new AbortController();
+    let reading = false;
+    const done = onto(path, {
+      signal: controller.signal,
+      onEvent: ({ stage }) => {
+        if (stage !== "verify" || reading) return;
+        reading = true;
+        // As the handler of a signal is called: not from within.
+        setImmediate(() => controller.abort(new Error("interrupted")));
+      },
+    }).then(() => "whole", String);
+    expect(await done).toBe("Error: interrupted");
+    expect(tableOf(path).diskGuid).toBeUndefined();
+  });
+
   test("of which a file is gone says which, and has no partition table", async () => {
     const path = garbage("sourceless", SIZE_BYTES);
     const failing = onto(path, { locate: (file) => (file.endsWith("var/large") ? `${small.scratch}/gone` : locate(file)) });

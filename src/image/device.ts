@@ -48,6 +48,11 @@ export interface WrittenDevice {
   readonly sha256: string | undefined;
 }
 
+/** The kernel is asked on this thread: between two times others come to word, and so does who interrupts. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 function total(ranges: readonly ByteRange[]): number {
   return ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
@@ -55,7 +60,7 @@ function total(ranges: readonly ByteRange[]): number {
 /**
  * The target has the size of the plan, unless it is new or a file, which gets it.
  *
- * @throws Problem E_IMAGE_SOURCE, E_NO_SPACE, E_DEVICE_BUSY, E_DEVICE_WRITE, E_READ_BACK, E_INTERRUPTED
+ * @throws Problem E_IMAGE_SOURCE, E_NO_SPACE, E_DEVICE_OPEN, E_DEVICE_BUSY, E_DEVICE_WRITE, E_READ_BACK, E_INTERRUPTED
  */
 export async function writeDevice(
   host: Host,
@@ -89,18 +94,29 @@ export async function writeDevice(
   }
 }
 
-function opened(host: Host, target: string, options: DeviceOptions): number {
+function opened({ files }: Host, target: string, { target: kind }: DeviceOptions): number {
   try {
-    if (options.target === "new") return host.files.open(target, "wx+", 0o644);
-    return host.files.open(target, options.target === "disk" ? "claim" : "r+");
+    if (kind === "new") return files.open(target, "wx+", 0o644);
+    return files.open(target, kind === "disk" ? "claim" : "r+");
   } catch (error) {
-    if (options.target !== "disk" || !isErrno(error, "EBUSY", "EPERM")) throw error;
+    if (kind === "disk" && isErrno(error, "EBUSY", "EPERM"))
+      throw new Problem({
+        code: "E_DEVICE_BUSY",
+        message: `writing onto ${target}: somebody uses it`,
+        where: target,
+        hint: "unmount what is on it; lsblk (Linux), or gpart and mount (FreeBSD), say what it is",
+        exit: 2,
+        cause: error,
+      });
+    if (!isErrno(error, "EEXIST", "EACCES", "EPERM", "EROFS", "ENOENT", "ENOTDIR", "EISDIR", "ETXTBSY", "ENXIO", "ENOMEDIUM"))
+      throw error;
     throw new Problem({
-      code: "E_DEVICE_BUSY",
-      message: `writing onto ${target}: somebody uses it`,
+      code: "E_DEVICE_OPEN",
+      message: `writing onto ${target}: it cannot be ${kind === "new" ? "made" : "opened"}`,
+      details: [error instanceof Error ? error.message : String(error)],
       where: target,
-      hint: "unmount what is on it; lsblk (Linux), or gpart and mount (FreeBSD), say what it is",
-      exit: 2,
+      hint: "look at who may write there, and whether somebody else came first",
+      exit: 3,
       cause: error,
     });
   }
@@ -232,8 +248,7 @@ class Writing {
         done += count;
         this.#clearedBytes += count;
         this.#tell("clear", this.#clearedBytes, all);
-        // The kernel was asked on this thread: others come to word between.
-        await new Promise((resolve) => setImmediate(resolve));
+        await turn();
       }
     }
   }
@@ -307,6 +322,7 @@ class Writing {
           );
           if (count === 0) throw differs(this.#target, `it ends at ${at + offset}`);
           await look(buffer.subarray(0, count), at + offset);
+          await turn();
           offset += count;
           done += count;
           this.#tell("verify", done, all);
