@@ -2,7 +2,8 @@
  * image: from the plan of a root to the bytes of a disk, and what is on a disk.
  *
  *     RootPlan + DiskSpec ──planImage──► pieces ──writeBlocks──► raw disk, a store item ──convertImage──► qcow2, VHD
- *                                                                        └──inspectImage, verifyImage──► what is on it
+ *                                             │                          └──inspectImage, verifyImage──► what is on it
+ *                                             └──writeDevice──► a disk, or a file, that had other contents
  *
  * An image is a function of the system it is of: numbers that are random elsewhere are derived, every file has one time, owners and
  * modes are those of the plan. It is written in one pass, and hashed in the same.
