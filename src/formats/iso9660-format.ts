@@ -6,6 +6,11 @@ export const SECTOR = 2048;
 export const SYSTEM_AREA_BYTES = 16 * SECTOR;
 
 export const DESCRIPTOR = { primary: 16, boot: 17, end: 18, catalogue: 19 } as const;
+/**
+ * Where everything lies that has no content. FreeBSD takes the place for the number of an inode in a directory, and readdir(3) leaves out what
+ * has the number 0.
+ */
+export const EMPTY_SECTOR = 20;
 
 /** Of a directory's record, before the name. */
 export const RECORD_BYTES = 33;

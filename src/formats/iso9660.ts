@@ -24,7 +24,15 @@ import {
   renderPathTable,
   rootRecord,
 } from "./iso9660-directory.ts";
-import { DESCRIPTOR, EARLIEST_SECONDS, EXTENT_MAX_BYTES, LATEST_SECONDS, roundUp, SECTOR } from "./iso9660-format.ts";
+import {
+  DESCRIPTOR,
+  EARLIEST_SECONDS,
+  EMPTY_SECTOR,
+  EXTENT_MAX_BYTES,
+  LATEST_SECONDS,
+  roundUp,
+  SECTOR,
+} from "./iso9660-format.ts";
 import { bootCatalogue, bootDescriptor, endDescriptor, primaryDescriptor } from "./iso9660-volume.ts";
 import { mergedPieces } from "./pieces.ts";
 import { planEntries, type Tree, type TreeNode, type TreeRules } from "./tree.ts";
@@ -143,7 +151,7 @@ function rendered(
     const sizeBytes = fileBytes(node);
     if (sizeBytes > 0) extents.set(node, { sector: take(sizeBytes), sizeBytes });
   }
-  const extentOf = (node: TreeNode): Extent => extents.get(node) ?? { sector: 0, sizeBytes: 0 };
+  const extentOf = (node: TreeNode): Extent => extents.get(node) ?? { sector: EMPTY_SECTOR, sizeBytes: 0 };
 
   const contentEnd = end * SECTOR;
   const sizeBytes = options.disk === undefined ? contentEnd : roundUp(contentEnd + GPT_TAIL_BYTES, SECTOR);
