@@ -14,8 +14,11 @@ const SSH_LIMIT_MS = 3 * MINUTE_MS;
 const MEMORY_BYTES = 1 << 30;
 /** Of the console, told when a case fails. */
 const TAIL_LINES = 80;
+/** Nothing comes behind it by itself. */
+const STUCK =
+  /^(?:UEFI Interactive Shell v|Shell> |mountroot>|db> |OK $|can't load 'kernel'|.*ERROR: ABORTING BOOT|Enter full pathname of shell|.*No bootable (?:device|option))/m;
 /** What the loader moves the cursor and chooses colours with. */
-const CONTROLS = new RegExp(String.raw`\x1b(?:\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>78cDEHM])|[\x00\x07\x08]`, "g");
+const CONTROLS = new RegExp(String.raw`\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>78cDEHM])|[\x00\x07\x08]`, "g");
 
 export interface Guest {
   readonly machine: Machine;
@@ -131,6 +134,8 @@ export async function bootGuest(trial: Trial, suite: Suite, garth: Garth, option
     const look = (): void => {
       const whole = plain();
       const at = whole.indexOf(wanted, told);
+      const bad = STUCK.exec(whole.slice(told));
+      if (at < 0 && bad !== null) reject(new Error(`the console says ${JSON.stringify(bad[0])}, and waits for somebody`));
       if (at < 0) return;
       told = at + wanted.length;
       resolve();

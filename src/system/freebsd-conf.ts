@@ -95,6 +95,8 @@ function consoleOf(text: string): readonly [readonly string[], string | undefine
 export function renderRcConf(spec: SystemSpec): string {
   const settings = new Map<string, string>([["hostname", spec.hostName], ...network(spec)]);
   settings.set("clear_tmp_enable", "YES");
+  // A root that was not left in order is repaired, as far as it goes: nobody sits at the console to be asked.
+  settings.set("fsck_y_enable", "YES");
   if (spec.disk.pool !== undefined) settings.set("zfs_enable", "YES");
   settings.set("local_startup", `/usr/local/etc/rc.d /run/current-system/${RC_DIRECTORY}`);
   for (const { name } of spec.services) settings.set(`${rcName(name)}_enable`, "YES");
@@ -156,11 +158,12 @@ export function renderFstab(spec: SystemSpec): string {
 
 /**
  * Keys and nothing else. UsePAM is off: a small runtime slice lacks modules that PAM's rules for sshd name, and then no login at all
- * succeeds.
+ * succeeds. UseDNS is on where nobody says otherwise, and then a login waits for name servers that may not answer.
  */
 export const SSHD_CONFIG = `# sshd_config(5): keys alone
 UsePAM no
 PasswordAuthentication no
+UseDNS no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 AuthorizedKeysFile .ssh/authorized_keys

@@ -55,6 +55,8 @@ mount -a -t nonfs || say "not every file system of fstab is mounted"
 rm -f /var/lib/garth/ready
 [ -z "$trial" ] || daemon -f -o /dev/console -t garth_watch "$system/generations" watch "$trial"
 "$system/activate" "$system" || failed "the activation failed"
+# Of the table that is in force now.
+mount -a -t nonfs || failed "not every file system of fstab is mounted"
 exec ${shellWord(program)}
 `;
 }

@@ -195,6 +195,27 @@ exec setpriv --reuid="$user" --regid="$group" \${groups:+--groups="$groups"} "$@
     expect(start()).toBe(`activated ${root}/before\n`);
   });
 
+  test("the activation of another system than the one before: its file systems are mounted, and rc(8) reads its settings", () => {
+    write(join(root, "loaded/activate"), "#!/bin/sh\necho activated\n");
+    write(join(root, "etc/rc.d/mountcritlocal"), '#!/bin/sh\necho "mountcritlocal $*"\n');
+    fs.mkdirSync(join(root, "etc"), { recursive: true });
+    standIn("kenv", `[ "$2" = garth.system ] && echo ${root}/loaded\n`);
+    write(join(root, "script"), rooted(textOf(plan(), "etc/rc.d/garth_activate")));
+    // As rc(8): scripts in its own shell's children, and a word from them by SIGALRM.
+    const rc = `RC_PID=$$; export RC_PID; autoboot=yes; trap 'echo "rc.conf is read again"' ALRM; ( set -- start; . ${root}/script ); echo next`;
+    const env = { PATH: `${bin}:/usr/bin:/bin` };
+    const boot = (): string => spawnSync("/bin/sh", ["-c", rc], { encoding: "utf8", env }).stdout;
+    write(join(root, "etc/.garth-system"), `${root}/before\n`);
+    expect(boot()).toBe("activated\nmountcritlocal start\nrc.conf is read again\nnext\n");
+    write(join(root, "etc/.garth-system"), `${root}/loaded\n`);
+    expect(boot()).toBe("activated\nnext\n");
+    write(join(root, "etc/.garth-system"), `${root}/before\n`);
+    // By hand there is nobody to tell.
+    expect(spawnSync("/bin/sh", [join(root, "script"), "start"], { encoding: "utf8", env }).stdout).toBe(
+      "activated\nmountcritlocal start\n",
+    );
+  });
+
   test("the activation of a system on trial: its watch is there before, and outlives rc(8)", () => {
     write(join(root, "loaded/activate"), `#!/bin/sh\ncat ${root}/daemon ${root}/watched\n`);
     write(join(root, "loaded/generations"), `#!/bin/sh\necho "$*" >${root}/watched\n`);

@@ -12,6 +12,7 @@
 import { type Accounts } from "./accounts.ts";
 import { nobody } from "./against-base.ts";
 import { invalid, RC_DIRECTORY, rcName } from "./freebsd-conf.ts";
+import { STAMP } from "./linux-activate.ts";
 import { shellWord } from "./sh.ts";
 import type { ServiceSpec, SystemSpec } from "./types.ts";
 
@@ -227,8 +228,9 @@ function unique<Item>(item: Item, index: number, all: readonly Item[]): boolean 
 }
 
 /**
- * The loader says which system was started; a machine that was started otherwise goes on with the one it had. What rc(8) has read of
- * rc.conf before stays until the next start, so whoever switches activates before.
+ * The loader says which system was started; a machine that was started otherwise goes on with the one it had. Until here rc(8) went by the
+ * settings, and mounted the file systems, of the system that was in /etc: those of another one are read and mounted now, so that what a
+ * system on trial says of itself is tried before it is confirmed.
  */
 const ACTIVATE = `#!/bin/sh
 #
@@ -251,7 +253,12 @@ garth_activate_start()
 	if garth_trial=$(kenv -q garth.trial 2>/dev/null); then
 		/usr/sbin/daemon -f -o /dev/console -t garth_watch "$garth_system/generations" watch "$garth_trial"
 	fi
-	"$garth_system/activate" "$garth_system"
+	garth_before=$(cat /etc/${STAMP} 2>/dev/null)
+	"$garth_system/activate" "$garth_system" || return
+	[ "$garth_before" != "$garth_system" ] || return 0
+	# Its file systems, and its settings in place of those that rc(8) has read: that is what SIGALRM tells it.
+	/etc/rc.d/mountcritlocal start
+	[ -z "\${autoboot:-}" ] || kill -ALRM "\${RC_PID:-$$}"
 }
 
 load_rc_config "$name"

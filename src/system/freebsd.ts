@@ -48,6 +48,8 @@ const NOT_TAKEN = matcher([
   "etc/group",
   "etc/hostid",
   "etc/hosts",
+  "etc/jail.conf",
+  "etc/jail.conf.d",
   "etc/localtime",
   "etc/login.conf.db",
   "etc/machine-id",
@@ -55,11 +57,16 @@ const NOT_TAKEN = matcher([
   "etc/passwd",
   "etc/pwd.db",
   "etc/rc.conf",
+  "etc/rc.conf.d",
   "etc/rc.conf.local",
+  "etc/rc.local",
+  "etc/rc.shutdown.local",
   "etc/resolv.conf",
   "etc/resolvconf.conf",
   "etc/spwd.db",
   "etc/ssh/ssh_host_*",
+  "etc/start_if.*",
+  "etc/sysctl.conf.local",
 ]);
 
 /** Texts of the base that `planFreebsd` reads. */

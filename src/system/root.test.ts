@@ -171,6 +171,13 @@ describe("the root", () => {
     ]);
   });
 
+  test("a base whose /home is a link into what is read-only has a directory there", () => {
+    const odd = partOf("odd", "f", "usr/lib/systemd/systemd* home->usr/home");
+    const users = [{ name: "alice", home: "/home/alice" }];
+    const found = byPath(planRoot(factsOf({ init: "busybox", users }, {}, [odd])));
+    expect([found.get("home"), found.get("home/alice")]).toEqual(["directory 0755 0:0", "directory 0755 1000:1000"]);
+  });
+
   test("what the base says of /var/lib holds; a file that is called like something of JavaScript's is no directory", () => {
     const odd = partOf("odd", "f", "usr/lib/systemd/systemd* var/lib/ constructor", {
       attributes: new Map([["var/lib", { mode: 0o711, uid: 0, gid: 3 }]]),

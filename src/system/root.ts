@@ -150,6 +150,8 @@ function* storeEntries({ path: item, file, listing, attributes }: RootItem, time
 function* copiedEntries(part: Part, timeSeconds: number): Generator<FileSystemEntry> {
   for (const entry of part.listing) {
     if (!isCopied(entry.path)) continue;
+    // A link out of it (`home -> usr/home`) would lead into the store.
+    if (entry.type === "symlink" && COPIED.includes(entry.path)) continue;
     yield asEntry(entry, entry.path, part.path, { ...attributesOf(part.attributes, entry.path, entry), timeSeconds });
   }
 }
