@@ -2,9 +2,7 @@
 
 /** A logical sector, and a logical block: nobody reads others. */
 export const SECTOR = 2048;
-/** What comes before the volume's descriptors belongs to the system: here a partition table. */
-export const SYSTEM_AREA_BYTES = 16 * SECTOR;
-
+/** Sectors. What comes before belongs to the system: here a partition table. */
 export const DESCRIPTOR = { primary: 16, boot: 17, end: 18, catalogue: 19 } as const;
 /**
  * Where everything lies that has no content. FreeBSD takes the place for the number of an inode in a directory, and readdir(3) leaves out what
