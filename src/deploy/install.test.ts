@@ -217,6 +217,11 @@ describe("what is looked at on FreeBSD", () => {
           lstat: (path) => ({ ...files.lstat("/dev/null"), type: path === `/dev/${name}` ? type : "file" }),
           open: () => files.open("/dev/zero", "r"),
           endOf: () => 1 << 30,
+          // A raw device takes nothing else.
+          read: (descriptor, into, offset) => {
+            if (into.length % 512 !== 0 || offset % 512 !== 0) throw new Error(`${into.length} bytes at ${offset}`);
+            return files.read(descriptor, into, offset);
+          },
         },
       },
     );

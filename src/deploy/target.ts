@@ -5,8 +5,8 @@
  * which lets nobody claim such a disk. FreeBSD: GEOM says of every disk how it is opened.
  */
 import { Problem } from "../base/index.ts";
-import type { ReadAt } from "../formats/index.ts";
 import { type Host, isErrno } from "../host/index.ts";
+import { readAtOfDisk } from "../image/index.ts";
 import { contentsOf } from "./contents.ts";
 import { type GeomProvider, geomProviders } from "./geom.ts";
 
@@ -65,7 +65,7 @@ export async function lookAtTarget(host: Host, path: string): Promise<TargetFact
 
 async function fileFacts(host: Host, path: string): Promise<Partial<TargetFacts> & Pick<TargetFacts, "path" | "kind">> {
   const uses = host.system.endsWith("-linux") ? linuxFileUses(host, path) : await freebsdFileUses(host, path);
-  return { path, kind: "file", uses, ...looked(host, path, 1), readOnly: !canWrite(host, path) };
+  return { path, kind: "file", uses, ...looked(host, path), readOnly: !canWrite(host, path) };
 }
 
 function canWrite(host: Host, path: string): boolean {
@@ -78,8 +78,7 @@ function canWrite(host: Host, path: string): boolean {
   }
 }
 
-/** Size and contents. Read in whole sectors, as a raw device wants it. */
-function looked(host: Host, path: string, sectorBytes: number): Pick<TargetFacts, "sizeBytes" | "contents"> {
+function looked(host: Host, path: string): Pick<TargetFacts, "sizeBytes" | "contents"> {
   let descriptor: number;
   try {
     descriptor = host.files.open(path, "r");
@@ -96,18 +95,7 @@ function looked(host: Host, path: string, sectorBytes: number): Pick<TargetFacts
   }
   try {
     const sizeBytes = host.files.endOf(descriptor);
-    const readAt: ReadAt = (offset, length) => {
-      const from = offset - (offset % sectorBytes);
-      const end = Math.min(sizeBytes, Math.ceil((offset + length) / sectorBytes) * sectorBytes);
-      const bytes = new Uint8Array(Math.max(0, end - from));
-      for (let done = 0; done < bytes.length;) {
-        const count = host.files.read(descriptor, bytes.subarray(done), from + done);
-        if (count === 0) return bytes.subarray(offset - from, done);
-        done += count;
-      }
-      return bytes.subarray(offset - from, offset - from + length);
-    };
-    return { sizeBytes, contents: contentsOf(readAt, sizeBytes) };
+    return { sizeBytes, contents: contentsOf(readAtOfDisk(host, descriptor, sizeBytes), sizeBytes) };
   } finally {
     host.files.close(descriptor);
   }
@@ -125,7 +113,7 @@ function linuxDisk(host: Host, path: string): Partial<TargetFacts> & Pick<Target
   const { uses, isRoot } = linuxUses(host, name);
   // ZFS, and whoever else is in no list.
   const claimed = uses.length === 0 && !readOnly && isClaimed(host, path) ? ["the kernel says that somebody uses it"] : [];
-  return { path, kind, readOnly, sectorBytes, uses: [...uses, ...claimed], isRoot, ...looked(host, path, sectorBytes) };
+  return { path, kind, readOnly, sectorBytes, uses: [...uses, ...claimed], isRoot, ...looked(host, path) };
 }
 
 function isClaimed({ files }: Host, path: string): boolean {
@@ -253,7 +241,7 @@ async function freebsdDisk(
     sectorBytes,
     uses: [...mounted.map(({ name, at }) => `/dev/${name} is mounted on ${at}`), ...open],
     isRoot: mounted.some(({ at }) => at === "/"),
-    ...looked(host, path, sectorBytes),
+    ...looked(host, path),
   };
 }
 

@@ -19,9 +19,9 @@ const QCOW2_SIZE_AT = 24;
 export function diskKind(host: Host, file: string): DiskKind {
   if (!host.files.exists(file))
     throw new Problem({ code: "E_NO_SUCH_FILE", message: `there is no image ${file}`, where: file, exit: 2 });
-  const { sizeBytes } = host.files.lstat(host.files.realPath(file));
   const descriptor = host.files.open(file, "r");
   try {
+    const sizeBytes = host.files.endOf(descriptor);
     const read = (at: number): Buffer => {
       const bytes = Buffer.alloc(VHD_FOOTER_BYTES);
       if (at >= 0) host.files.read(descriptor, bytes, at);

@@ -137,6 +137,38 @@ describe("a plan written onto a file", () => {
     expect(sameButForFree(path, plan, reference)).toBeGreaterThan(20 * MIB);
   });
 
+  test("asks for whole sectors alone, which is all that a raw device of FreeBSD takes", async () => {
+    const path = garbage("sectors", SIZE_BYTES);
+    const { files } = small.host;
+    let target = -1;
+    let asked = 0;
+    const whole = (descriptor: number, ...numbers: readonly number[]): void => {
+      if (descriptor !== target) return;
+      asked += 1;
+      for (const number of numbers) expect(number % 512).toBe(0);
+    };
+    const host = withFiles({
+      open: (name, flags, mode) => {
+        // Such a device is opened as a disk; a file stands for it.
+        const descriptor = files.open(name, flags === "claim" ? "r+" : flags, mode);
+        if (name === path) target = descriptor;
+        return descriptor;
+      },
+      read: (descriptor, into, offset) => {
+        whole(descriptor, into.length, offset);
+        return files.read(descriptor, into, offset);
+      },
+      writeBeside: async (descriptor, bytes, position) => {
+        whole(descriptor, bytes.length, position);
+        await files.writeBeside(descriptor, bytes, position);
+      },
+      clearRange: () => false,
+    });
+    await onto(path, { target: "disk" }, { ...host, which: () => undefined });
+    expect(asked).toBeGreaterThan(20);
+    expect(sameButForFree(path, plan, reference)).toBeGreaterThan(20 * MIB);
+  });
+
   test("says how far it is, in order, up to the end of each stage", async () => {
     const events: DeviceEvent[] = [];
     await onto(garbage("told", SIZE_BYTES), { onEvent: (event) => events.push(event) });

@@ -18,6 +18,7 @@ export { type IsoWish, type MadeIso, makeIso } from "./iso.ts";
 export { locateIn, type MadeImage, makeImage } from "./make.ts";
 export { installTarget } from "../system/index.ts";
 export { derivedUuid, type ImagePlan, type ImageWish, LAYOUT, planImage } from "./plan.ts";
+export { readAtOfDisk } from "./sectors.ts";
 export { type ImageCheck, verifyImage } from "./verify.ts";
 export { writeBlocks } from "./write.ts";
 export { type FileEntry, planZfsRoot, ZFS_TARGET_MAX_BYTES, type ZfsRootPlan, type ZfsWish } from "./zfs-plan.ts";

@@ -2,6 +2,7 @@
 import { Problem } from "../base/index.ts";
 import { type GptReading, readExt4, readFat, readGpt, readUfs } from "../formats/index.ts";
 import type { Host } from "../host/index.ts";
+import { readAtOfDisk } from "./sectors.ts";
 
 export interface InspectedPartition {
   readonly number: number;
@@ -40,17 +41,7 @@ export function inspectImage(host: Host, file: string): InspectedImage {
   try {
     // Of a disk, too.
     const sizeBytes = host.files.endOf(descriptor);
-    const readAt: ReadAt = (offset, length) => {
-      const bytes = new Uint8Array(Math.max(0, Math.min(length, sizeBytes - offset)));
-      let done = 0;
-      while (done < bytes.length) {
-        const count = host.files.read(descriptor, bytes.subarray(done), offset + done);
-        if (count === 0) break;
-        done += count;
-      }
-      return bytes.subarray(0, done);
-    };
-    return inspect(file, sizeBytes, readAt);
+    return inspect(file, sizeBytes, readAtOfDisk(host, descriptor, sizeBytes));
   } finally {
     host.files.close(descriptor);
   }
