@@ -272,7 +272,7 @@ export async function imageStage(line: SystemLine, made: SystemResult): Promise<
       root_free: String(plan.rootUsage.freeBytes),
       esp_size: String(plan.esp.sizeBytes),
       esp_fstype: "fat",
-      root_fstype: spec.family === "freebsd" ? "ufs" : "ext4",
+      root_fstype: spec.disk.pool !== undefined ? "zfs" : spec.family === "freebsd" ? "ufs" : "ext4",
       partition_scheme: "gpt",
       image_format: "raw",
       boot_mode: "uefi",
