@@ -37,11 +37,9 @@ function openDirect(path: string | Buffer): number | undefined {
 
 export function createBeside(path: string | Buffer, mode: number): BesideFile {
   const ordinary = fs.openSync(path, "wx", mode);
-  let direct = openDirect(path);
-  const dropDirect = (): void => {
-    if (direct !== undefined) fs.closeSync(direct);
-    direct = undefined;
-  };
+  const direct = openDirect(path);
+  // Not closed where it is of no use: another write may be on its way through it.
+  let isDirect = direct !== undefined;
   const writeDirect = async (descriptor: number, data: Uint8Array, position: number): Promise<number> => {
     const whole = data.byteLength - (data.byteLength % BLOCK_BYTES);
     if (whole === 0 || position % BLOCK_BYTES !== 0) return 0;
@@ -50,17 +48,17 @@ export function createBeside(path: string | Buffer, mode: number): BesideFile {
       return count - (count % BLOCK_BYTES);
     } catch (error) {
       if (!isErrno(error, "EINVAL")) throw error;
-      dropDirect();
+      isDirect = false;
       return 0;
     }
   };
   return {
     write: async (data, position) => {
-      const done = direct === undefined ? 0 : await writeDirect(direct, data, position);
+      const done = direct === undefined || !isDirect ? 0 : await writeDirect(direct, data, position);
       await writeAllAt(ordinary, data.subarray(done), position + done);
     },
     close: () => {
-      dropDirect();
+      if (direct !== undefined) fs.closeSync(direct);
       fs.closeSync(ordinary);
     },
   };

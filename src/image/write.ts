@@ -4,11 +4,12 @@
  *     window ──filled from files and bytes──► hashed on one thread, written on another ──► next window
  *
  * What no piece covers stays a hole of the file, and is hashed as the zeros it reads as. Three windows go around, so that reading,
- * hashing and writing overlap.
+ * hashing and writing overlap. What is hashed is written past the page cache where the file system lets us: the disk has it when the
+ * last of it is hashed, and whoever makes it durable has little to wait for.
  */
 import { Problem } from "../base/index.ts";
 import type { BlockImage, Piece } from "../formats/index.ts";
-import { type BesideHasher, type Host, isErrno } from "../host/index.ts";
+import { type BesideFile, type BesideHasher, type Host, isErrno } from "../host/index.ts";
 
 export const WINDOW_BYTES = 4 << 20;
 const WINDOWS = 3;
@@ -31,26 +32,31 @@ export interface Written {
 /** `file` must not be there; what this made is gone again when it throws. @throws Problem E_IMAGE_SOURCE, E_NO_SPACE, E_INTERRUPTED */
 export async function writeBlocks(host: Host, image: BlockImage, file: string, options: WriteOptions): Promise<Written> {
   const hasher = options.digest === false ? undefined : host.hashBeside();
+  let beside: BesideFile | undefined;
   let descriptor: number | undefined;
   try {
-    descriptor = host.files.open(file, "wx", 0o644);
+    if (hasher !== undefined) beside = host.files.createBeside(file, 0o644);
+    descriptor = host.files.open(file, beside === undefined ? "wx" : "r+", 0o644);
     host.files.truncate(descriptor, image.sizeBytes);
-    const writing = { descriptor, hasher, options };
-    const writtenBytes = await (hasher === undefined ? copied : pass)(host, image, writing);
+    const writtenBytes =
+      beside === undefined
+        ? await copied(host, image, descriptor, options)
+        : await pass(host, image, { write: beside.write, hasher, options });
     return { sha256: (await hasher?.digest()) ?? "", writtenBytes };
   } catch (error) {
     // What was there before is somebody else's.
-    if (descriptor !== undefined) host.files.unlink(file);
+    if (beside !== undefined || descriptor !== undefined) host.files.unlink(file);
     if (isErrno(error, "ENOSPC", "EDQUOT")) throw noSpace(file, image.sizeBytes, error);
     throw error;
   } finally {
     if (descriptor !== undefined) host.files.close(descriptor);
+    beside?.close();
     hasher?.close();
   }
 }
 
 interface Writing {
-  readonly descriptor: number;
+  readonly write: (data: Uint8Array, position: number) => Promise<void>;
   readonly hasher: BesideHasher | undefined;
   readonly options: WriteOptions;
 }
@@ -65,7 +71,7 @@ interface Window {
 const COPIED_BYTES = 64 << 10;
 
 /** Without a digest nothing has to come through here: files go from file to file. */
-async function copied(host: Host, image: BlockImage, { descriptor, options }: Writing): Promise<number> {
+async function copied(host: Host, image: BlockImage, descriptor: number, options: WriteOptions): Promise<number> {
   const rest: Piece[] = [];
   const reader = new PieceReader(host, image.pieces, options.locate);
   let writtenBytes = 0;
@@ -84,10 +90,11 @@ async function copied(host: Host, image: BlockImage, { descriptor, options }: Wr
   } finally {
     reader.close();
   }
-  return writtenBytes + (await pass(host, { ...image, pieces: rest }, { descriptor, hasher: undefined, options }));
+  const write: Writing["write"] = (data, position) => host.files.writeBeside(descriptor, data, position);
+  return writtenBytes + (await pass(host, { ...image, pieces: rest }, { write, hasher: undefined, options }));
 }
 
-async function pass(host: Host, image: BlockImage, { descriptor, hasher, options }: Writing): Promise<number> {
+async function pass(host: Host, image: BlockImage, { write, hasher, options }: Writing): Promise<number> {
   const windows = Array.from({ length: WINDOWS }, (): Window => ({
     bytes: new Uint8Array(new SharedArrayBuffer(WINDOW_BYTES)),
     done: Promise.resolve(),
@@ -112,7 +119,7 @@ async function pass(host: Host, image: BlockImage, { descriptor, hasher, options
       const view = window.bytes.subarray(0, length);
       const spans = reader.fill(view, at);
       const hashed = hash(view);
-      const writes = spans.map(({ from, to }) => host.files.writeBeside(descriptor, view.subarray(from, to), at + from));
+      const writes = spans.map(({ from, to }) => write(view.subarray(from, to), at + from));
       writtenBytes += spans.reduce((sum, { from, to }) => sum + to - from, 0);
       window.done = Promise.all([hashed, ...writes]);
       // It is awaited when the window is wanted again; until then nobody else may be told of it.
