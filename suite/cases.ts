@@ -15,6 +15,7 @@ import { storeCases } from "./cases/store.ts";
 import { transportCases } from "./cases/transport.ts";
 import { troubleCases } from "./cases/trouble.ts";
 import { worldCases } from "./cases/world.ts";
+import { zfsCases } from "./cases/zfs.ts";
 
 export const allCases: readonly Case[] = [
   ...shellCases,
@@ -29,6 +30,7 @@ export const allCases: readonly Case[] = [
   ...programCases,
   ...packageCases,
   ...diskCases,
+  ...zfsCases,
   ...worldCases,
   ...imageCases,
   ...installCases,

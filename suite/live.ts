@@ -62,8 +62,8 @@ export const two = system({ ...common, etc: greeting("two"), services: [sshd, { 
 // Its sshd is there; it is never ready.
 export const stuck = system({ ...common, etc: greeting("stuck"), services: [sshd, once("wait", "/bin/sleep", "1000000")] });
 export const panicking = system({ ...common, etc: greeting("panicking"), services: [sshd, once("crash", "/sbin/sysctl", "debug.kdb.panic=1")] });
-// Process 1 is a program that is not there.
-export const lost = system({ ...common, etc: greeting("lost"), services: [], readiness: [], init: { exec: "/usr/libexec/nothing-of-this-name" } });
+// Process 1 ends at once.
+export const lost = system({ ...common, etc: greeting("lost"), services: [], readiness: [], init: { exec: "/usr/bin/false" } });
 // Process 1 is this script, which does what rc(8) would have done as far as this system needs it.
 const OWN = \`#!/bin/sh
 PATH=/sbin:/bin:/usr/sbin:/usr/bin
