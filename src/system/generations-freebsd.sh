@@ -1,6 +1,6 @@
 # The loader reads loader.conf, and nextboot.conf on top of it, which is used once. Where the root is UFS it writes NO into the first line of the
 # file that it has read, in place, before it goes on; into ZFS it cannot write, and there nextboot_enable lies in the pool, which the loader sets
-# to NO. rc(8) takes nextboot.conf away at every start (`nextboot -D`), so garth/next is another name of the same file.
+# to NO. rc(8) takes nextboot.conf away at every start (`nextboot -D`), so garth/next-N is another name of the same file.
 boot=$root/boot
 # What each text takes, and one that is written beside it.
 boot_needed=262144
@@ -86,10 +86,11 @@ boot_truth() {
 	boot_next=$(boot_number "$boot/nextboot.conf")
 	boot_tried=no
 	[ -z "$boot_next" ] || [ "$(boot_mark "$boot/nextboot.conf")" != YES ] || return 0
-	# It was used, or never came to where it is read.
-	boot_next=$(boot_number "$boot/garth/next")
+	boot_next=
 	boot_tried=yes
-	[ -z "$boot_next" ] || [ "$(boot_mark "$boot/garth/next")" = NO ] || boot_next=
+	for _at in "$boot/garth"/next-*; do
+		[ "$(boot_mark "$_at")" != NO ] || boot_next=$(boot_number "$_at")
+	done
 }
 
 boot_room() {
@@ -124,7 +125,7 @@ boot_put() {
 
 boot_try() {
 	_file=$boot/.nextboot.conf
-	rm -f "$_file" "$_file".*
+	rm -f "$_file" "$_file".* "$boot/garth/.next"
 	boot_lines "$1" "$2" "$3" >"$_file.garth" || return
 	for _from in "$boot/defaults/loader.conf" "$boot/device.hints"; do boot_text "$_from"; done >"$_file.base"
 	for _from in "$boot/loader.conf.d"/*.conf "$boot/loader.conf.local"; do boot_text "$_from"; done >"$_file.local"
@@ -140,12 +141,21 @@ boot_try() {
 	durable "$_file" || return
 	if [ "$boot_kind" = zfs ]; then
 		# Without that word in the pool the loader would take the file at every start.
-		boot_arm NO && ln -f "$_file" "$boot/garth/.next" && replace "$_file" "$boot/nextboot.conf" && durable "$boot" &&
-			replace "$boot/garth/.next" "$boot/garth/next" && durable "$boot/garth" && boot_arm YES
+		boot_arm NO && ln "$_file" "$boot/garth/.next" && replace "$_file" "$boot/nextboot.conf" && durable "$boot" &&
+			boot_only "$1" && boot_arm YES
 	else
-		ln -f "$_file" "$boot/garth/.next" && replace "$boot/garth/.next" "$boot/garth/next" && durable "$boot/garth" &&
-			replace "$_file" "$boot/nextboot.conf" && durable "$boot"
+		ln "$_file" "$boot/garth/.next" && replace "$boot/garth/.next" "$boot/garth/next-$1" && durable "$boot/garth" &&
+			replace "$_file" "$boot/nextboot.conf" && durable "$boot" && boot_only "$1"
 	fi
+}
+
+# boot_only N: no other was asked for.
+boot_only() {
+	for _at in "$boot/garth"/next-*; do
+		[ "$_at" = "$boot/garth/next-$1" ] || rm -f "$_at"
+	done
+	[ ! -e "$boot/garth/.next" ] || replace "$boot/garth/.next" "$boot/garth/next-$1" || return
+	durable "$boot/garth"
 }
 
 # boot_text FILE: what it says, if it is there. Its links lead from the root that is mounted.
@@ -213,7 +223,7 @@ boot_drop() {
 		[ "$boot_kind" != zfs ] || boot_arm NO || return
 		rm -f "$boot/nextboot.conf" && durable "$boot" || return
 	fi
-	[ ! -e "$boot/garth/next" ] || { rm -f "$boot/garth/next" && durable "$boot/garth"; }
+	boot_only -
 }
 
 boot_forget() {
@@ -223,9 +233,16 @@ boot_forget() {
 boot_sweep() {
 	rm -f "$boot"/.nextboot.conf* "$boot"/.loader.conf* "$boot/garth/.next"
 	_current=$(boot_number "$boot/loader.conf")
+	_next=$(boot_number "$boot/nextboot.conf")
 	for _at in "$boot/garth"/* "$boot/garth"/.[0-9]*; do
-		if [ ! -h "$_at" ] || [ "${_at##*/}" = "$_current" ] || is_generation "${_at##*/}"; then continue; fi
-		rm -f "$_at"
+		case ${_at##*/} in
+		next-*)
+			# It did not come to where it is read.
+			[ "$(boot_mark "$_at")" = NO ] || [ "${_at##*/next-}" = "$_next" ] || rm -f "$_at"
+			;;
+		"$_current") ;;
+		*) [ ! -h "$_at" ] || is_generation "${_at##*/}" || rm -f "$_at" ;;
+		esac
 	done
 }
 

@@ -96,12 +96,12 @@ for (const shell of SHELLS) {
         expect(truth()).toBe("1 2 yes");
         // What was never where the loader reads was not used.
         if (kind === "ufs") {
-          write(join(root, "boot/garth/next"), 'nextboot_enable="YES"\ngarth.generation="2"\n');
+          write(join(root, "boot/garth/next-2"), 'nextboot_enable="YES"\ngarth.generation="2"\n');
           expect(truth()).toBe("1  yes");
         }
         call(`boot_keep 2 ${system(2)} && boot_drop`);
         expect(truth()).toBe("2  yes");
-        expect(fs.existsSync(join(root, "boot/garth/next"))).toBe(false);
+        expect(fs.existsSync(join(root, "boot/garth/next-2"))).toBe(false);
         expect(fs.readlinkSync(join(root, "boot/kernel"))).toBe("garth/2/kernel");
         expect(call("boot_drop").status).toBe(0);
       });
@@ -174,6 +174,7 @@ test("one at a time; a process that ended has it no more", () => {
 
 test("forgotten and swept: links of no generation go, what the loader starts stays", () => {
   const { root, call, list } = machine([PLAIN, PLAIN]);
+  fs.mkdirSync(join(root, "var/lib/garth/system/generations/2"));
   call(`boot_put 2 ${system(2)} && boot_put 2 ${system(2)}`);
   expect(list("boot/garth")).toEqual(["1", "2"]);
   call(`boot_forget 2 ${system(2)}`);

@@ -4,7 +4,7 @@
  *     /boot/garth/N         -> boot of the system item: kernel, modules, pid1
  *     /boot/loader.conf     loader.conf of the current one's item, and what a generation adds to it (freebsd-conf.ts); replaced whole
  *     /boot/nextboot.conf   the next one's, on top of that: what only the current one has is undone first
- *     /boot/garth/next      the same file: whether it was used is known when rc(8) has taken the other name away
+ *     /boot/garth/next-N    the same file: whether it was used is known when rc(8) has taken the other name away
  *
  * Settings of loader.conf.local and loader.conf.d, which the loader reads between the two, are left to them.
  *
