@@ -79,7 +79,7 @@ describe("activation", () => {
   beforeEach(() => {
     standIn(
       "pwd_mkdb",
-      `echo "pwd_mkdb $*" >>${root}/log\n[ -e ${root}/refuse ] && exit 1\nd=$3\n: >"$d/pwd.db"\n: >"$d/spwd.db"\n`,
+      `echo "pwd_mkdb $*" >>${root}/log\n[ -e ${root}/refuse ] && exit 1\nd=$3\nfor t in "$d/pwd.db.tmp" "$d/spwd.db.tmp" "$4.orig"; do [ ! -e "$t" ] || exit 1; done\n: >"$d/pwd.db"\n: >"$d/spwd.db"\n`,
     );
     standIn("cap_mkdb", `echo "cap_mkdb $*" >>${root}/log\n[ -e ${root}/refuse ] && exit 1\n: >"$1.db"\n`);
     // kenv(1): -q says nothing of what is not there, -u takes away.
@@ -174,6 +174,13 @@ describe("activation", () => {
     fs.rmSync(join(root, "refuse"));
     activate(system);
     expect([here("etc/pwd.db"), read("etc/.garth-system")]).toEqual([true, `${system}\n`]);
+  });
+
+  test("databases whose making was cut off are made: what is left of that does not stay in the way", () => {
+    const system = materialize("1", plan());
+    for (const name of ["pwd.db.tmp", "spwd.db.tmp", "master.passwd.orig"]) write(join(root, "etc", name), "half\n");
+    expect(activate(system).stderr).not.toContain("pwd_mkdb");
+    expect([here("etc/pwd.db"), here("etc/pwd.db.tmp"), here("etc/master.passwd.orig")]).toEqual([true, false, false]);
   });
 
   test("what could not be written leaves no stamp, and the next run goes on", () => {

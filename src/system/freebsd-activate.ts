@@ -144,6 +144,8 @@ password() {
 `.split("\n");
 
 const DATABASES = `if [ "$stale" = yes ]; then
+	# It takes none of these for its own, and one that was cut off leaves them.
+	rm -f "$root/etc/pwd.db.tmp" "$root/etc/spwd.db.tmp" "$root/etc/master.passwd.orig"
 	pwd_mkdb -p -d "$root/etc" "$root/etc/master.passwd" || {
 		say "pwd_mkdb failed; accounts are those of the last time"
 		stale=still
