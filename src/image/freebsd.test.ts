@@ -1,11 +1,11 @@
 /** An image of a FreeBSD system, made of a world that is as small as one can be, and read by others. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync, statSync } from "node:fs";
-import { golden } from "../base/testing.ts";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { golden, problemOf } from "../base/testing.ts";
 import { composed, type Workplace, workplace } from "../compose/testing.ts";
 import { type MtreeEntry, readGpt, readUfs, renderMtree, type UfsReading } from "../formats/index.ts";
 import { readAtFile } from "../formats/testing.ts";
-import { inspectImage, makeImage, type MadeImage, verifyImage } from "./index.ts";
+import { type ImageWish, inspectImage, makeImage, type MadeImage, planImage, verifyImage } from "./index.ts";
 import { beastie, sha256Of, tool, wishOf } from "./testing.ts";
 
 function rootOf(file: string): UfsReading {
@@ -118,5 +118,50 @@ describe("an image of a FreeBSD system", () => {
     expect(readFileSync(file).length).toBe(made.sizeBytes);
     const checks = await verifyImage(place.context.host, file, place.store.temporaryDirectory);
     expect(checks.filter(({ good }) => !good)).toEqual([]);
+  });
+});
+
+describe("an image of a FreeBSD system whose process 1 is another", () => {
+  let place: Workplace;
+  beforeAll(() => void (place = workplace()));
+  afterAll(() => place[Symbol.dispose]());
+
+  test("has its launcher where the loader says, comes out the same again, and nobody finds anything wrong", async () => {
+    const program = "/usr/bin/one";
+    const more = { "usr/bin/one": { text: "\u007fELF\n", mode: 0o555 } };
+    const system = await composed(place, { ...beastie(place, more), services: [], init: { exec: program } });
+    const make = (): Promise<MadeImage> => makeImage(place.context.host, place.store, "beastie", wishOf(system));
+    const made = await make();
+    expect((await make()).sha256).toBe(made.sha256);
+    const file = place.store.physical(made.path);
+    const root = rootOf(file);
+    const text = (name: string): string => Buffer.from(root.readFile(realPath(root, name)) ?? []).toString();
+    const launcher = /^init_exec="\/(.*)"$/m.exec(text("boot/loader.conf"))?.[1] ?? "";
+    expect(launcher).toBe("boot/garth/1/pid1");
+    expect(text(launcher)).toEndWith(`exec ${program}\n`);
+    expect(root.list().find((entry) => entry.path === realPath(root, launcher))?.mode).toBe(0o555);
+    // Nobody runs the scripts of rc(8), which are there for whoever wants them.
+    expect(text("etc/rc.d/garth_activate")).toContain("PROVIDE: garth_activate");
+    const checks = await verifyImage(place.context.host, file, place.store.temporaryDirectory);
+    expect(checks.filter(({ good }) => !good)).toEqual([]);
+  });
+
+  test("refused: an ESP that is too small for the loader, by how much, and what takes the room", async () => {
+    const loader = { "boot/loader.efi": "l".repeat(1 << 20) };
+    const at = async (esp: string): Promise<ImageWish> =>
+      wishOf(await composed(place, { ...beastie(place, loader), disk: { esp, root: "32M" } }));
+    const small = await at("1M");
+    const before = place.store.all();
+    const problem = await problemOf(makeImage(place.context.host, place.store, "small", small));
+    expect(problem).toMatchObject({ code: "E_IMAGE_TOO_SMALL", exit: 2 });
+    expect(problem.message).toMatch(/^the image is too small: .* FAT .* need \d+ bytes more$/);
+    expect(problem.details.slice(problem.details.indexOf("what takes the room:") + 1)).toEqual([
+      "     1 MiB  EFI/BOOT/BOOTX64.EFI",
+    ]);
+    expect([place.store.all(), readdirSync(place.store.temporaryDirectory)]).toEqual([before, []]);
+    // A partition is of whole MiB: the next one has room.
+    const missing = Number(/(\d+) bytes more$/.exec(problem.message)?.[1]);
+    expect([missing > 0, missing < 1 << 20]).toEqual([true, true]);
+    expect(planImage(await at("2M")).esp.sizeBytes).toBe(2 << 20);
   });
 });

@@ -83,7 +83,10 @@ export interface SystemOptions {
   readonly install?: readonly { readonly repository: InstallSource; readonly packages: readonly string[] }[];
   /** A profile beside the running system, which does not refer to it. */
   readonly development?: readonly SliceDeclaration[];
-  /** Linux: "systemd" (default), "busybox". FreeBSD: "rc". Or a program that becomes process 1. */
+  /**
+   * Linux: "systemd" (default), "busybox". FreeBSD: "rc". Or a program that becomes process 1: it says itself that the system is ready, by
+   * `/run/current-system/generations confirm`, or a switch to it is taken back.
+   */
   readonly init?: "systemd" | "busybox" | "rc" | { readonly exec: string };
   readonly users?: readonly UserOptions[];
   readonly groups?: readonly { readonly name: string; readonly gid?: number; readonly members?: readonly string[] }[];
