@@ -261,10 +261,11 @@ accounts() {
   awk -F: -v OFS=: '/^[#+-]/ || NF < 2 { print; next } { $2 = "*"; print }' "$1" | while IFS= read -r line; do event line "$line"; done
 }
 ${ACCOUNTS.map(([path, mode]) => `accounts ${path} ${mode}\n`).join("")}
+# In the place of the shell that it is run by, so that it is what is ended.
 archive() {
   case $kernel in
-    FreeBSD) tar -cf - --format=pax --options=pax:hdrcharset=BINARY --no-read-sparse --no-xattrs --no-acls --no-recursion --null -T "$work/list" ;;
-    *) /usr/bin/tar -cf - --format=gnu --numeric-owner --no-recursion --null -T "$work/list" ;;
+    FreeBSD) exec tar -cf - --format=pax --options=pax:hdrcharset=BINARY --no-read-sparse --no-xattrs --no-acls --no-recursion --null -T "$work/list" ;;
+    *) exec /usr/bin/tar -cf - --format=gnu --numeric-owner --no-recursion --null -T "$work/list" ;;
   esac
 }
 archive </dev/null 2>"$work/said" &

@@ -169,14 +169,48 @@ describe("a Linux machine", () => {
     expect([problem.code, problem.message]).toEqual(["E_WORLD_READ", expect.stringContaining("there is no such directory")]);
   });
 
-  test("an archive that was not read whole is none", async () => {
-    const file = newFile();
+  test("a file that changes all the time is told, and the world is made all the same", async () => {
+    const growing = join(top, "usr/growing");
+    const writer = Bun.spawn(["sh", "-c", 'while :; do echo x >>"$1"; sleep 0.01; done', "sh", growing], {
+      stdio: ["ignore", "ignore", "ignore"],
+    });
+    try {
+      while (!fs.existsSync(growing)) await Bun.sleep(10);
+      const file = newFile();
+      const { changed } = await read({ directory: top }, file);
+      expect(changed).toEqual(["usr/growing"]);
+      expect(namesIn(file)).toContain("./usr/growing");
+    } finally {
+      writer.kill("SIGKILL");
+      await writer.exited;
+      fs.rmSync(growing);
+    }
+  });
+
+  /** All that a reading of the machine has left here, but for what is whole. */
+  const left = (): readonly string[] => fs.readdirSync(there.directory).filter((name) => /^world-.*[^r]$/.test(name));
+
+  test("an archive that was not read whole is none: a machine that goes away, and somebody who has enough", async () => {
+    fs.writeFileSync(join(top, "usr/large"), "");
+    fs.truncateSync(join(top, "usr/large"), 4 * 1024 ** 3);
+    const partOf = (file: string): number => fs.statSync(`${file}.part`, { throwIfNoEntry: false })?.size ?? 0;
+    const begun = async (file: string): Promise<void> => {
+      while (partOf(file) < 1_000_000) await Bun.sleep(10);
+    };
+    const lost = newFile();
+    const losing = problemOf(read({ directory: top }, lost));
+    await begun(lost);
+    there.dropConnections();
+    expect((await losing).code).toBe("E_HOST_LOST");
+    const ended = newFile();
     const ending = new AbortController();
+    const stopping = read({ directory: top, signal: ending.signal }, ended).catch((error: unknown) => error);
+    await begun(ended);
     ending.abort(new Error("enough"));
-    expect(read({ directory: top, signal: ending.signal }, file)).rejects.toThrow();
-    await read({ directory: top, signal: ending.signal }, newFile()).catch(() => undefined);
-    expect(fs.readdirSync(there.directory).filter((name) => name.startsWith("world-") && !name.endsWith(".tar"))).toEqual([]);
-    expect(fs.existsSync(file)).toBe(false);
+    expect(String(await stopping)).toContain("enough");
+    fs.rmSync(join(top, "usr/large"));
+    expect([left(), fs.existsSync(lost), fs.existsSync(ended)]).toEqual([[], false, false]);
+    there.look('until [ -z "$(ls -d /tmp/garth-world.* 2>/dev/null)" ]; do sleep 0.1; done');
   });
 });
 

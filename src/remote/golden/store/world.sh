@@ -215,10 +215,11 @@ accounts etc/gshadow 0640
 accounts etc/master.passwd 0600
 accounts etc/shadow 0640
 
+# In the place of the shell that it is run by, so that it is what is ended.
 archive() {
   case $kernel in
-    FreeBSD) tar -cf - --format=pax --options=pax:hdrcharset=BINARY --no-read-sparse --no-xattrs --no-acls --no-recursion --null -T "$work/list" ;;
-    *) /usr/bin/tar -cf - --format=gnu --numeric-owner --no-recursion --null -T "$work/list" ;;
+    FreeBSD) exec tar -cf - --format=pax --options=pax:hdrcharset=BINARY --no-read-sparse --no-xattrs --no-acls --no-recursion --null -T "$work/list" ;;
+    *) exec /usr/bin/tar -cf - --format=gnu --numeric-owner --no-recursion --null -T "$work/list" ;;
   esac
 }
 archive </dev/null 2>"$work/said" &
