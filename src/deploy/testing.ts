@@ -10,8 +10,9 @@ import { openTestStore, type TestStore } from "../store/testing.ts";
 import { type Machine, openMachine } from "./index.ts";
 import type { MachineStatus } from "./types.ts";
 
-const STATE = "/var/lib/stand-in";
-const PROGRAM = `#!/bin/sh
+/** Of the machine: what its program says, and what it was asked. */
+export const STATE = "/var/lib/stand-in";
+export const PROGRAM = `#!/bin/sh
 echo "$*" >>${STATE}/calls
 case $1 in
   status) cat ${STATE}/status ;;
@@ -30,14 +31,7 @@ export interface StandIn extends Disposable {
   /** Where a file of the machine is seen from here. */
   path(there: string): string;
   /** A system that is in the store here, with an item beside it that it refers to. */
-  system(
-    name: string,
-    change?: {
-      readonly family?: string;
-      readonly kernel?: Uint8Array | string;
-      readonly files?: Readonly<Record<string, string>>;
-    },
-  ): Promise<StorePath>;
+  system(name: string, change?: SystemChange): Promise<StorePath>;
   /** What the machine says of itself; lines as the program prints them. */
   says(status: readonly string[]): void;
   /** How the program ends when it is told something, and its words. */
@@ -67,6 +61,31 @@ export function sampleStatus(change: Partial<MachineStatus> = {}): MachineStatus
     generations: [],
     ...change,
   };
+}
+
+export interface SystemChange {
+  readonly family?: string;
+  readonly kernel?: Uint8Array | string;
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+/** A system in the store, with an item beside it that it refers to. */
+export async function makeSystem(here: TestStore, name: string, change: SystemChange = {}): Promise<StorePath> {
+  const { family = "linux", kernel = "kernel", files = {} } = change;
+  const part = here.store.addText(`part-of-${name}`, name, []).path;
+  const physical = here.built({
+    generations: PROGRAM,
+    "boot/initrd": "initrd",
+    "metadata/system.json": JSON.stringify({ schema: "garth-system-1", spec: { family }, part }),
+    ...files,
+  });
+  fs.chmodSync(`${physical}/generations`, 0o755);
+  fs.writeFileSync(`${physical}/boot/kernel`, kernel);
+  const drv = here.store.addText(`${name}.drv`, name, []).path;
+  const out = { physical, name: `system-${name}`, referenceCandidates: [part] };
+  const made = (await here.store.register({ outputs: { out }, drv }))["out"];
+  if (made === undefined) throw new Error("nothing was registered");
+  return made.path;
 }
 
 export async function standIn(shell: Shell = "dash"): Promise<StandIn> {
@@ -119,22 +138,7 @@ export async function standIn(shell: Shell = "dash"): Promise<StandIn> {
     connection,
     machine,
     path,
-    system: async (name, { family = "linux", kernel = "kernel", files = {} } = {}) => {
-      const part = here.store.addText(`part-of-${name}`, name, []).path;
-      const physical = here.built({
-        generations: PROGRAM,
-        "boot/initrd": "initrd",
-        "metadata/system.json": JSON.stringify({ schema: "garth-system-1", spec: { family }, part }),
-        ...files,
-      });
-      fs.chmodSync(`${physical}/generations`, 0o755);
-      fs.writeFileSync(`${physical}/boot/kernel`, kernel);
-      const drv = here.store.addText(`${name}.drv`, name, []).path;
-      const out = { physical, name: `system-${name}`, referenceCandidates: [part] };
-      const made = (await here.store.register({ outputs: { out }, drv }))["out"];
-      if (made === undefined) throw new Error("nothing was registered");
-      return made.path;
-    },
+    system: (name, change) => makeSystem(here, name, change),
     says,
     answers,
     calls: () =>

@@ -3,7 +3,14 @@
 require '/usr/libexec/standin/common.pl';
 record();
 my %given = options('abdeFhiJlNnoqTt:WwXxB:f:V', 'sysctl [-bdeFhiJlNnoqTtVWx] [ -B <bufsize> ] [-f filename] name[=value] ...');
-not_emulated(join ' ', keys %given) if grep { $given{$_} } qw(a b d f x X);
+not_emulated(join ' ', keys %given) if grep { $given{$_} } qw(a b d f X);
+# Bytes without a form of their own: nothing is shown of them without -x. Other ones after each start.
+if (@ARGV == 1 && $ARGV[0] eq 'kern.boot_id') {
+    my ($namespace) = (slurp("$PRIVATE/uts") // '') =~ /(\d+)/;
+    print $given{n} ? '' : 'kern.boot_id:', sprintf("Format: Length:16 Dump:0x%032x\n", $namespace // 0) if $given{x};
+    exit 0;
+}
+not_emulated('x') if $given{x};
 my %table = map { split /=/, $_, 2 } split /\n/, slurp("$PRIVATE/sysctl") // '';
 my ($time) = (slurp("$PRIVATE/proc/stat") // '') =~ /^btime (\d+)/m;
 $time //= 0;
