@@ -16,6 +16,8 @@ roots=$root/frx/var/garth/roots
 room_bytes=262144
 trial_s=900
 lock_tries=60
+# Where yes, what cannot be settled is said, and is no reason to fail.
+is_ready=no
 
 say() {
 	echo "garth: $*" >&2
@@ -256,6 +258,7 @@ finish() {
 	trap '' INT TERM HUP
 	[ "$undo" = no ] || settle
 	boot_close
+	[ "$is_ready" = no ] || status=0
 	exit "$status"
 }
 
@@ -384,6 +387,8 @@ confirm() {
 	[ -h "$state/next" ] || exit 0
 	running
 	[ -n "$running" ] || exit 0
+	# What is not on trial is ready, whatever becomes of another one.
+	[ -n "$trial" ] || is_ready=yes
 	begin "$lock_tries"
 	if [ -n "$trial" ] && [ "$next" = "$running" ]; then
 		system_of "$running"

@@ -24,8 +24,8 @@ export const BUSYBOX = `${BOOT_ITEM}/usr/bin/busybox`;
 export const LABEL = "efi boot";
 export const PROGRAM = generationsProgram(linuxGenerations(BUSYBOX, LABEL));
 export const PARAMETERS = ["garth.root=garth-root", "console=ttyS0", "panic=1", "glob=/*"] as const;
-const KERNEL_BYTES = 150_000;
-const INITRD_BYTES = 90_000;
+const KERNEL_BYTES = 50_000;
+const INITRD_BYTES = 30_000;
 
 export interface SampleSystem {
   readonly path: StorePath;
@@ -79,8 +79,8 @@ function makeRoot(root: string, systems: readonly SampleSystem[]): void {
   for (const name of ["usr", "etc", "run", "dev", "proc", "sys", "tmp", "test", "var/lib/garth"])
     fs.mkdirSync(join(root, name), { recursive: true });
   for (const name of ["bin", "sbin", "lib", "lib64"]) fs.symlinkSync(`usr/${name}`, join(root, name));
-  writeTo(root, BUSYBOX, "", 0o755);
-  fs.copyFileSync("/usr/bin/busybox", join(root, BUSYBOX));
+  fs.mkdirSync(dirname(join(root, BUSYBOX)), { recursive: true });
+  fs.symlinkSync("/usr/bin/busybox", join(root, BUSYBOX));
   for (const { files, links } of systems) {
     for (const [path, text] of files) writeTo(root, path, text, 0o444);
     for (const [path, target] of links)
@@ -137,12 +137,13 @@ printf 'DEVNAME=%s\\nPARTN=2\\nPARTNAME=garth-root\\n' "\${root_loop#/dev/}" >"$
 mount --bind -o ro /usr "$at/usr" && mount --rbind /dev "$at/dev" && mount --bind "$work/sys" "$at/sys" &&
     mount --bind "$work/run" "$at/run" && mount --bind "$work/test" "$at/test" && mount -t proc proc "$at/proc" &&
     mount --bind "$work/cmdline" "$at/proc/cmdline" || exit 100
+[ ! -e "$at/proc/sysrq-trigger" ] || mount --bind /dev/null "$at/proc/sysrq-trigger" || exit 100
 `;
 /** Of all that the program has to do with, a copy. */
 const LOOK = `
 look() {
     mkdir -p "$work/esp"
-    mount -t "$type" "$esp_loop" "$work/esp" || exit 100
+    mount -t "$type" -o ro "$esp_loop" "$work/esp" 2>/dev/null || mount -t "$type" "$esp_loop" "$work/esp" || exit 100
     rm -rf "$work/seen"
     mkdir -p "$work/seen/esp"
     cp -a "$work/esp/." "$work/seen/esp"
@@ -152,13 +153,16 @@ look() {
 `;
 /** Calls, each a line of words that are quoted, one after the other; the first in a process group of its own, which dies as one. */
 const CALL = `
+
 : >"$work/statuses"
+if [ -n "$elsewhere" ]; then mkdir -p "$at$elsewhere" && mount --rbind "$at" "$at$elsewhere" || exit 100; fi
 kill_now=$kill_at
 now=$path
 while read -r call; do
     echo 0 >"$work/test/count"
+    rm -f "$work/test/last"
     eval "set -- $call"
-    setsid -w chroot "$at" env -i "PATH=$now" "KILL_AT=$kill_now" $shell /test/program "$@" <"$work/stdin"
+    setsid -w chroot "$at" env -i "GARTH_ROOT=$elsewhere" "PATH=$now" "KILL_AT=$kill_now" $shell /test/program "$@" <"$work/stdin"
     echo "$?" >>"$work/statuses"
     if [ -n "$cut" ]; then
         cp --sparse=always "$work/root.img" "$cut/root.img" && cp --sparse=always "$work/esp.img" "$cut/esp.img" || exit 100
@@ -175,6 +179,7 @@ read -r n </test/count
 n=$((n + 1))
 echo "$n" >/test/count
 [ "$n" -ne "$KILL_AT" ] || kill -9 0
+echo "\${0##*/}" >/test/last
 exec /test/real/\${0##*/} "$@"
 `;
 /** Those that change something: before any other everything is as it was before the next of these. */
@@ -205,12 +210,19 @@ export interface CallOptions {
 export type Seen = ReadonlyMap<string, string>;
 
 export class GenerationsMachine implements Disposable {
+  /** Of the partition. */
+  label = LABEL;
+  /** Run in the session before the call, with $work and $at. */
+  before = "";
+  /** Where the root is, if not at /: of the root itself nothing but that is used. */
+  elsewhere = "";
   readonly directory = fs.mkdtempSync(join(tmpdir(), "garth-generations-"));
 
   constructor() {
     for (const name of ["run", "test/real", "test/steps"]) fs.mkdirSync(join(this.directory, name), { recursive: true });
     this.#write("cmdline", "");
     this.#write("test/program", PROGRAM.replaceAll("-t vfat", `-t ${ESP_TYPE}`), 0o755);
+    this.#write("test/steps/reboot", '#!/bin/dash\necho "$*" >>/test/reboot\n', 0o755);
     for (const name of TOOLS) {
       this.#write(`test/steps/${name}`, WRAPPER, 0o755);
       const real = ["/usr/bin", "/usr/sbin"].map((at) => `${at}/${name}`).find((path) => fs.existsSync(path));
@@ -225,8 +237,8 @@ export class GenerationsMachine implements Disposable {
     const tree = join(machine.directory, "tree");
     makeRoot(join(tree, "root"), [FIRST, SECOND, THIRD]);
     makeEsp(join(tree, "esp"));
-    makeFileSystem(join(machine.directory, "root.img"), join(tree, "root"), sizes.rootBytes ?? 8 * 2 ** 20, "ext4");
-    makeFileSystem(join(machine.directory, "esp.img"), join(tree, "esp"), sizes.espBytes ?? 2 ** 20, ESP_TYPE);
+    makeFileSystem(join(machine.directory, "root.img"), join(tree, "root"), sizes.rootBytes ?? 4 * 2 ** 20, "ext4");
+    makeFileSystem(join(machine.directory, "esp.img"), join(tree, "esp"), sizes.espBytes ?? 2 ** 19, ESP_TYPE);
     fs.rmSync(tree, { recursive: true });
     machine.boot();
     return machine;
@@ -248,7 +260,7 @@ export class GenerationsMachine implements Disposable {
     const words = ["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER + LOOK + script];
     const { status, stdout, stderr } = spawnSync("unshare", words, {
       encoding: "utf8",
-      env: { PATH: "/usr/sbin:/usr/bin", work: this.directory, label: LABEL, type: ESP_TYPE, ...more },
+      env: { PATH: "/usr/sbin:/usr/bin", work: this.directory, label: this.label, type: ESP_TYPE, ...more },
     });
     if (status !== 0) throw new Error(`${script} ended with ${status}: ${stderr}`);
     return { stdout, stderr };
@@ -258,7 +270,8 @@ export class GenerationsMachine implements Disposable {
     const { stdin = "", shell = "dash", killAt = 0, cutTo, then = [] } = options;
     this.#write("stdin", stdin);
     this.#write("calls", [argv, ...then].map((words) => `${words.map(shellWord).join(" ")}\n`).join(""));
-    const { stdout, stderr } = this.#enter(CALL, {
+    const { stdout, stderr } = this.#enter(this.before + CALL, {
+      elsewhere: this.elsewhere,
       shell: shell === "dash" ? "/bin/dash" : `${BUSYBOX} sh`,
       path: `${killAt === 0 ? "" : "/test/steps:"}/usr/sbin:/usr/bin:/sbin:/bin`,
       kill_at: `${killAt}`,
@@ -272,6 +285,12 @@ export class GenerationsMachine implements Disposable {
       stdout,
       stderr: lines.map((line) => line.replace(/^garth: /, "")),
     };
+  }
+
+  /** The tool that the step before the last was: that one was not started any more. */
+  get lastTool(): string {
+    const path = join(this.directory, "test/last");
+    return fs.existsSync(path) ? fs.readFileSync(path, "utf8").trim() : "";
   }
 
   /** Something in the root, where it is mounted, with the partition at `$work/esp`. */

@@ -145,6 +145,7 @@ describe("the beginning of the initial RAM disk", () => {
   const pretend = `#!${real} sh
 case $1 in
 sh | cat | readlink | ln) exec ${real} "$@" ;;
+switch_root) [ ! -e /watched ] || until ${real} grep -q ^setsid /log; do ${real} usleep 1000; done ;;
 usleep) [ -e /appears ] && ${real} mv /appears /sys/class/block/vda2/uevent ; exit 0 ;;
 insmod) [ "$2" != /modules/broken.ko ] || exit 1 ;;
 esac
@@ -202,6 +203,18 @@ echo "$*" >>/log
       "switch_root /sysroot /run/current-system/init",
     ]);
     expect(on.about("sysroot/run/current-system")).toBe(`-> /${SYSTEM}`);
+  });
+
+  test("on trial, leaves a process in the root that waits for its time to be over", () => {
+    using on = machine();
+    on.write("sys/class/block/vda2/uevent", "PARTNAME=garth-root\n");
+    on.write("sysroot/dev/null", "");
+    on.write("watched", "");
+    expect(start(on, `garth.system=/${SYSTEM} garth.generation=2 garth.trial=77 quiet`).status).toBe(0);
+    const lines = log(on);
+    expect(lines).toContain(`setsid /bin/busybox chroot /sysroot /${SYSTEM}/generations watch 77`);
+    expect(lines).toContain(`chroot /sysroot /${SYSTEM}/activate /${SYSTEM}`);
+    expect(NEW.tree.get("generations")).toMatchObject({ executable: true });
   });
 
   test("waits for a partition that comes late, and takes the label that the command line has", () => {

@@ -1,5 +1,5 @@
 /** Services under busybox, run: what process 1 would start, in the order of its inittab, until the system says that it is ready. */
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import { planLinux } from "./linux.ts";
 import { BOOT, composition, SAMPLE_SYSTEM } from "./linux.testing.ts";
@@ -110,3 +110,28 @@ test("services start after those they come after, are started again as declared,
   expect(on.read("var/lib/garth/ready")).toBe("ready\n");
   expect(on.read("run/count-hopeless")).toBe("1\n");
 }, 30_000);
+
+describe("a system that has something to settle", () => {
+  /** What the machine says when it would be ready, with a program of generations that ends so. */
+  function readyWith(status: number): ReturnType<ReturnType<typeof machine>["run"]> {
+    using on = machine();
+    on.bring(SYSTEM, planLinux(composition({ init: "busybox" })));
+    expect(on.run(`/${SYSTEM}/activate`, `/${SYSTEM}`).status).toBe(0);
+    const program = `#!/bin/sh\necho "garth: $1 of $(readlink /run/current-system)" >&2\nexit ${status}\n`;
+    fs.chmodSync(`${on.root}/${SYSTEM}/generations`, 0o755);
+    on.write(`${SYSTEM}/generations`, program, 0o755);
+    fs.symlinkSync(`/${SYSTEM}`, `${on.root}/run/current-system`);
+    fs.mkdirSync(`${on.root}/var/lib/garth/system`, { recursive: true });
+    fs.symlinkSync("generations/2", `${on.root}/var/lib/garth/system/next`);
+    return on.run("/etc/garth/ready");
+  }
+
+  test("says so and is ready", () => {
+    const { status, console: lines } = readyWith(0);
+    expect([status, lines[0], lines.at(-1)]).toEqual([0, `garth: confirm of /${SYSTEM}`, `garth: ready /${SYSTEM}`]);
+  });
+
+  test("is not ready where that cannot be", () => {
+    expect(readyWith(1)).toMatchObject({ status: 1, console: [`garth: confirm of /${SYSTEM}`] });
+  });
+});
