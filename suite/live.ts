@@ -70,6 +70,7 @@ PATH=/sbin:/bin:/usr/sbin:/usr/bin
 export PATH
 hostname own
 ifconfig lo0 127.0.0.1 up
+mkdir -p /var/run/dhclient
 dhclient vtnet0
 ssh-keygen -A
 /usr/sbin/sshd

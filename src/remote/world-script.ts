@@ -60,12 +60,11 @@ export const WORLD_EMPTIED: readonly string[] = [
   "var/heimdal",
   "var/lib/systemd/coredump",
   "var/mail",
-  "var/run",
   "var/tmp",
 ];
 
-/** Directories that stay with those in them, without any file. */
-export const WORLD_WITHOUT_FILES: readonly string[] = ["var/log", "var/spool"];
+/** Directories that stay with those in them, without anything else. */
+export const WORLD_WITHOUT_FILES: readonly string[] = ["var/log", "var/run", "var/spool"];
 
 /** What is this one machine's: its secrets, its identity, and what is made of them. Patterns of find(1)'s -path, where `*` takes slashes. */
 export const WORLD_LEFT_OUT: readonly string[] = [
@@ -239,7 +238,7 @@ list() {
     \\( \\( ${pruned.map((pattern) => `-path ${shellQuote(pattern)}`).join(" -o \\\n    ")} \\) \\
 ${WORLD_OF_ROOT.map((name) => `    ! -path ${shellQuote(`./root/${name}`)}`).join(" \\\n")} \\
     -prune \\) -o \\
-    \\( -type d -o -type l -o -type f ${WORLD_WITHOUT_FILES.map((path) => `! -path ${shellQuote(`./${path}/*`)}`).join(" ")} \\) "$@" -print0 || :
+    \\( -type d -o \\( -type f -o -type l \\) ${WORLD_WITHOUT_FILES.map((path) => `! -path ${shellQuote(`./${path}/*`)}`).join(" ")} \\) "$@" -print0 || :
 }
 
 # What is gone again is not missed; what cannot be read is.

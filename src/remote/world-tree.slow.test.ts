@@ -45,11 +45,11 @@ const textIn = (file: string, name: string): string => Bun.spawnSync(["bsdtar", 
 const TREE = `set -e
 umask 022
 mkdir -p bin boot/efi boot/kernel dev etc/ssh etc/ssl/private home/alice/.ssh jails/web proc root/.ssh tmp usr/bin usr/home/bob usr/lib/x usr/local/etc usr/obj/o usr/share \\
-  var/log/app var/run var/spool/mqueue var/tmp var/db/entropy var/empty var/cron/tabs sbin .snap
+  var/log/app var/run/dhclient var/spool/mqueue var/tmp var/db/entropy var/empty var/cron/tabs sbin .snap
 echo sh >bin/sh; chmod 4755 bin/sh; chown 0:5 bin/sh; chmod 4755 bin/sh
 ln bin/sh sbin/also-sh
 ln -s ../bin/sh usr/bin/sh
-ln -s /nowhere 'usr/bin/to nowhere'
+ln -s /nowhere 'usr/bin/to nowhere'; ln -s pid var/run/link
 echo k >boot/kernel/kernel; chmod 555 boot/kernel/kernel
 echo 'a b' >'usr/share/with a blank'; echo q >"usr/share/it's \\"q\\" \\$x *"; printf n >'usr/share/new
 line'; echo b >"usr/share/$(printf '\\303\\251')"
@@ -118,6 +118,7 @@ dr-xr-xr-x 0 0 ./var/empty/
 drwxr-xr-x 0 0 ./var/log/
 drwxr-xr-x 0 0 ./var/log/app/
 drwxr-xr-x 0 0 ./var/run/
+drwxr-xr-x 0 0 ./var/run/dhclient/
 drwxr-xr-x 0 0 ./var/spool/
 drwxr-xr-x 0 0 ./var/spool/mqueue/
 drwxrwxrwt 0 0 ./var/tmp/`.split("\n");

@@ -65,7 +65,7 @@ mounts | while read -r type path; do
     "$top"/?*) path=${path#"$top"/} ;;
     *) continue ;;
   esac
-  case $path in boot/efi | boot/efi/* | dev | dev/* | efi | efi/* | frx | frx/* | home | home/* | lost+found | lost+found/* | media | media/* | mnt | mnt/* | net | net/* | proc | proc/* | run | run/* | sys | sys/* | tmp | tmp/* | usr/home | usr/home/* | usr/obj | usr/obj/* | usr/ports | usr/ports/* | usr/src | usr/src/* | var/account | var/account/* | var/at/jobs | var/at/jobs/* | var/audit | var/audit/* | var/backups | var/backups/* | var/cache | var/cache/* | var/crash | var/crash/* | var/cron/tabs | var/cron/tabs/* | var/db/entropy | var/db/entropy/* | var/db/etcupdate | var/db/etcupdate/* | var/db/freebsd-update | var/db/freebsd-update/* | var/db/ports | var/db/ports/* | var/db/portsnap | var/db/portsnap/* | var/heimdal | var/heimdal/* | var/lib/systemd/coredump | var/lib/systemd/coredump/* | var/mail | var/mail/* | var/run | var/run/* | var/tmp | var/tmp/*) continue ;; esac
+  case $path in boot/efi | boot/efi/* | dev | dev/* | efi | efi/* | frx | frx/* | home | home/* | lost+found | lost+found/* | media | media/* | mnt | mnt/* | net | net/* | proc | proc/* | run | run/* | sys | sys/* | tmp | tmp/* | usr/home | usr/home/* | usr/obj | usr/obj/* | usr/ports | usr/ports/* | usr/src | usr/src/* | var/account | var/account/* | var/at/jobs | var/at/jobs/* | var/audit | var/audit/* | var/backups | var/backups/* | var/cache | var/cache/* | var/crash | var/crash/* | var/cron/tabs | var/cron/tabs/* | var/db/entropy | var/db/entropy/* | var/db/etcupdate | var/db/etcupdate/* | var/db/freebsd-update | var/db/freebsd-update/* | var/db/ports | var/db/ports/* | var/db/portsnap | var/db/portsnap/* | var/heimdal | var/heimdal/* | var/lib/systemd/coredump | var/lib/systemd/coredump/* | var/mail | var/mail/* | var/tmp | var/tmp/*) continue ;; esac
   case $hierarchy in
     *" $path "*) echo "./$path" ;;
     *) event left "$type" "$path" ;;
@@ -137,7 +137,6 @@ list() {
     -path './var/heimdal/*' -o \
     -path './var/lib/systemd/coredump/*' -o \
     -path './var/mail/*' -o \
-    -path './var/run/*' -o \
     -path './var/tmp/*' -o \
     -path '*.keytab' -o \
     -path '*/.ssh' -o \
@@ -190,7 +189,7 @@ list() {
     ! -path ./root/.profile \
     ! -path ./root/.shrc \
     -prune \) -o \
-    \( -type d -o -type l -o -type f ! -path './var/log/*' ! -path './var/spool/*' \) "$@" -print0 || :
+    \( -type d -o \( -type f -o -type l \) ! -path './var/log/*' ! -path './var/run/*' ! -path './var/spool/*' \) "$@" -print0 || :
 }
 
 # What is gone again is not missed; what cannot be read is.
