@@ -13,7 +13,7 @@ import { inspectImage, locateIn, planImage, verifyImage } from "./index.ts";
 import { type Medium, mediumSums, mediumText, planMedium } from "./medium.ts";
 import { smallImage, wishOf } from "./testing.ts";
 import { PieceReader } from "./write.ts";
-import shared from "../system/installer.sh" with { type: "text" };
+import { installerScript } from "../system/index.ts";
 
 setDefaultTimeout(60_000);
 const small = await smallImage();
@@ -27,6 +27,8 @@ const { host, place, system, file } = small;
 const plan = planImage(wishOf(system));
 const medium = planMedium(plan);
 const SHELLS = [["dash"], ["busybox", "sh"]] as const;
+/** Without what is Linux's. */
+const SHARED = installerScript("linux").replace(/^.*?(?=# The installer, the same)/s, "");
 const MIB = 1 << 20;
 
 const FAMILY = `
@@ -80,12 +82,13 @@ function bench(disks: Readonly<Record<string, number>>, change: (medium: string)
       for (const name of ["said", "left", "answers"]) fs.rmSync(`${directory}/${name}`, { force: true });
       fs.writeFileSync(
         `${directory}/installer`,
-        `place=${directory}\nconsole=${keys === undefined ? `${directory}/said` : "/dev/tty"}\n${FAMILY}\n${shared}\nmain\n`,
+        `place=${directory}\nconsole=${keys === undefined ? `${directory}/said` : "/dev/tty"}\n${FAMILY}\n${SHARED}`,
       );
       const inside = `for each in null zero tty; do mount --bind /dev/$each ${directory}/dev/$each || exit 100; done
 mount --rbind ${directory}/dev /dev || exit 101
-exec ${shell.join(" ")} ${directory}/installer`;
-      const words = ["unshare", "--mount", "sh", "-c", inside];
+${shell.join(" ")} ${directory}/installer
+exit`;
+      const words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside];
       // A terminal of its own, which is what a console is.
       const argv =
         keys === undefined
@@ -98,8 +101,8 @@ exec ${shell.join(" ")} ${directory}/installer`;
         env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
       });
       const said = keys === undefined ? fs.readFileSync(`${directory}/said`, "utf8") : stdout.replaceAll("\r", "");
-      // The kernel's own word for what is not there comes from the shell.
-      if (stderr !== "" && !/no such file/i.test(stderr)) throw new Error(stderr);
+      // The shell's own words: for what is not there, and for how it ended.
+      if (stderr !== "" && !/no such file|^Killed$/im.test(stderr)) throw new Error(stderr);
       return { status, said: said.trimEnd().split("\n"), left: read(`${directory}/left`) };
     },
   };

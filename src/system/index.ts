@@ -24,6 +24,7 @@ export {
   INITRD_ON_ESP,
   INSTALL_THEN,
   type InstallChoices,
+  installerScript,
   type InstallerWish,
   installTarget,
   type InstallThen,
