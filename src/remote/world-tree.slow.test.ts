@@ -227,6 +227,11 @@ test("what a person may not read is told, and no world is made of the rest", asy
     fs.chmodSync(join(top, "usr/secret"), 0o755);
     fs.writeFileSync(join(top, "usr/secret/file"), "x", { mode: 0o600 });
     const second = await problemOf(read({ directory: top }));
+    fs.rmSync(join(top, "usr/secret"), { recursive: true });
+    fs.mkdirSync(join(top, "etc"));
+    fs.writeFileSync(join(top, "etc/master.passwd"), "root:*:0:0::0:0::/root:/bin/sh\n", { mode: 0o600 });
+    const third = await problemOf(read({ directory: top }));
+    expect([third.code, third.details]).toEqual(["E_WORLD_READ", ["etc/master.passwd: Permission denied"]]);
     expect([second.code, second.message]).toEqual(["E_WORLD_READ", expect.stringContaining("3 of 4 paths came")]);
   } finally {
     await close();

@@ -204,6 +204,10 @@ event members "$(tr -dc '\000' <"$work/list" | wc -c | tr -d ' ')"
 # accounts FILE MODE: its lines, nobody's password in them.
 accounts() {
   { [ -f "$1" ] && [ ! -L "$1" ]; } || return 0
+  [ -r "$1" ] || {
+    echo "$1: Permission denied" >&2
+    exit 4
+  }
   listed=$(ls -ldn "$1")
   # shellcheck disable=SC2086 # Into its fields: mode, links, owner, group.
   set -- "$1" "$2" $listed
