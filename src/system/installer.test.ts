@@ -38,15 +38,18 @@ describe.each(["linux", "freebsd"] as const)("the script of %s", (family) => {
 
 describe("the installer of a Linux system", () => {
   const KERNEL: Content = { kind: "file", file: "/frx/store/kernel", sizeBytes: 1 };
-  const from = composition(FULL);
+  const dependencies = `usr/lib/modules/${RELEASE}/modules.dep`;
+  const modules = `${composition(FULL).baseTexts.get(dependencies) ?? ""}${DRIVE}`;
+  const files = [...modules.matchAll(/^([^:]+):/gm)].map(([, path = ""]) => `usr/lib/modules/${RELEASE}/${path}`);
+  const kernelWith = (paths: readonly string[]) => partOf("kernel", "c", [`boot/vmlinuz-${RELEASE}`, ...paths].join(" "));
+  const from = composition(FULL, { kernel: kernelWith(files) });
   const wish = (choices: Partial<InstallChoices> = {}): InstallerWish => ({
     composition: from,
     system: SAMPLE_SYSTEM,
     medium,
     choices: { ...ASKS, ...choices },
   });
-  const dependencies = `usr/lib/modules/${RELEASE}/modules.dep`;
-  const texts = new Map([...from.baseTexts, [dependencies, `${from.baseTexts.get(dependencies) ?? ""}${DRIVE}`]]);
+  const texts = new Map([...from.baseTexts, [dependencies, modules]]);
   const { initrd, esp } = planLinuxInstaller(wish(), KERNEL, texts);
 
   test("is an ESP with the loader, the kernel, and an entry that names the medium and both consoles", () => {
@@ -82,6 +85,13 @@ describe("the installer of a Linux system", () => {
     expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
     // Debian's cloud kernel has no AHCI.
     expect(names).not.toContain("ahci.ko");
+  });
+
+  test("does without what was cut from the slice, and without what needs that", () => {
+    const cut = { ...from, kernel: kernelWith(files.filter((path) => !path.endsWith("/scsi_common.ko"))) };
+    const left = planLinuxInstaller({ ...wish(), composition: cut }, KERNEL, texts).initrd;
+    expect(order(left)).toContain("isofs.ko");
+    expect(order(left).filter((name) => /^(?:scsi|sr_mod|virtio_scsi)/.test(name))).toEqual([]);
   });
 
   test("calls nothing that its initial RAM disk lacks", () => {

@@ -118,10 +118,10 @@ export function planLinuxInstaller(
 ): LinuxInstaller {
   const { composition, system } = wish;
   const { spec, bootloader } = composition;
-  const modules = modulesFor({ kernel: composition.kernel, baseTexts: texts }, spec.rootModules, HARDWARE);
-  if (
-    ![...modules, ...(texts.get(moduleTexts(kernelRelease(composition.kernel)).builtin) ?? "").split("\n")].some(isVolumeModule)
-  )
+  const known = presentModules(composition.kernel, texts);
+  const modules = modulesFor({ kernel: composition.kernel, baseTexts: known }, spec.rootModules, HARDWARE);
+  const builtin = known.get(moduleTexts(kernelRelease(composition.kernel)).builtin) ?? "";
+  if (![...modules, ...builtin.split("\n")].some((path) => /(?:^|\/)isofs\.ko(?:\.\w+)?$/.test(path)))
     throw new Problem({
       code: "E_KERNEL_MODULE",
       message: `the kernel of ${composition.kernel.name} cannot read an installer medium: it has no isofs, neither as a file nor built in`,
@@ -178,8 +178,19 @@ export function planLinuxInstaller(
   };
 }
 
-function isVolumeModule(path: string): boolean {
-  return /(?:^|\/)isofs\.ko(?:\.\w+)?$/.test(path);
+/** modules.dep(5) is of the whole kernel: without what the slice was cut from, and what needs that. */
+function presentModules(kernel: Part, texts: Composition["baseTexts"]): Composition["baseTexts"] {
+  const release = kernelRelease(kernel);
+  const directory = `usr/lib/modules/${release}/`;
+  const there = new Set(kernel.listing.flatMap(({ path }) => (path.startsWith(directory) ? [path.slice(directory.length)] : [])));
+  const { dependencies } = moduleTexts(release);
+  const lines = (texts.get(dependencies) ?? "").split("\n").filter((line) =>
+    line
+      .split(/:? /)
+      .map((path) => path.replace(/:$/, ""))
+      .every((path) => path === "" || there.has(path)),
+  );
+  return new Map([...texts, [dependencies, lines.join("\n")]]);
 }
 
 type FileContent = Extract<PlannedEntry, { type: "file" }>["content"];
