@@ -30,6 +30,7 @@ export function inRoot(root: string, path: string): string {
   return at;
 }
 
+const VARIABLE = /\$\{([^}]+)\}|\$([A-Za-z0-9][-\w.]*)/g;
 const KINDS = ["load", "name", "type", "flags", "before", "after", "error"] as const;
 
 /** What it starts now; `root` is changed as the loader changes it. */
@@ -70,10 +71,12 @@ export function start(root: string, kind: "ufs" | "zfs" = "ufs"): Started {
         modules.set(of, (modules.get(of) ?? new Map<string, string>()).set(key, upper));
         environment.set(name, upper);
       } else if (name === "exec") execute(value);
+      // A dollar that begins no name makes the whole line none.
+      else if (/\$(?![A-Za-z0-9]|\{[^}]+\})/.test(value)) said.push(`malformed: ${line}`);
       else
         set(
           name,
-          value.replaceAll(/\$\{([^}]+)\}|\$([A-Za-z0-9][-\w.]*)/g, (_, a: string, b: string) => environment.get(a ?? b) ?? ""),
+          value.replaceAll(VARIABLE, (_, long: string, short: string) => environment.get(long ?? short) ?? ""),
         );
     }
   };

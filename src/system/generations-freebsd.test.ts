@@ -11,7 +11,19 @@ import { start } from "./freebsd-loader.testing.ts";
 import { SAMPLE } from "./freebsd-sample.ts";
 import { freebsdGenerations } from "./generations-freebsd.ts";
 import { generationsProgram } from "./generations-program.ts";
-import { KINDS, loaderMachines, NEW, OLD, OWN_PATH, PLAIN, SHELLS, system, whole } from "./generations-freebsd.testing.ts";
+import {
+  KINDS,
+  loaderMachines,
+  namesOf,
+  NEW,
+  OLD,
+  OWN_PATH,
+  PLAIN,
+  SHELLS,
+  system,
+  troubleOf,
+  whole,
+} from "./generations-freebsd.testing.ts";
 
 const { bin, machine, write, [Symbol.dispose]: remove } = loaderMachines();
 afterAll(remove);
@@ -197,4 +209,61 @@ test("what runs is what the kernel says", () => {
   write(join(root, "kenv/garth.generation"), "4\n");
   write(join(root, "kenv/garth.trial"), "60\n");
   expect(call('running; echo "$running/$trial"').stdout).toBe("4/60\n");
+});
+
+for (const kind of KINDS) {
+  test(`${kind}: the life of a generation: on trial, not ready, tried again, confirmed, left and removed`, () => {
+    const one = machine([OLD, NEW], kind);
+    one.boot();
+    const facts = (): readonly string[] =>
+      one
+        .run(["status"])
+        .stdout.split("\n")
+        .filter((line) => !/-free |^running-system |^$/.test(line))
+        .map((line) => line.replaceAll(/\/frx\/store\/(\d)\d+-system-sample/g, "$1"));
+    expect(one.run(["add", system(2), "60"], { stdin: namesOf(2) })).toMatchObject({
+      status: 0,
+      stderr: "garth: generation 2\n",
+    });
+    expect(facts()).toEqual([
+      "running 1",
+      "current 1",
+      "rollback -",
+      "next 2",
+      "booted-trial no",
+      "generation 1 good 1 image",
+      "generation 2 trial 2 switch",
+    ]);
+    one.boot();
+    expect(facts()).toContain("booted-trial yes");
+    one.boot();
+    expect(one.run(["confirm"])).toMatchObject({ status: 0, stderr: "garth: failed 2\n" });
+    expect(one.run(["select", "2", "60"])).toMatchObject({ status: 0, stderr: "garth: generation 2\n" });
+    one.boot();
+    expect(one.run(["confirm"])).toMatchObject({ status: 0, stderr: "garth: confirmed 2\n" });
+    expect(facts().slice(0, 5)).toEqual(["running 2", "current 2", "rollback 1", "next -", "booted-trial no"]);
+    expect(one.run(["select"])).toMatchObject({ status: 0, stderr: "garth: generation 1\n" });
+    one.boot();
+    expect(facts().slice(0, 5)).toEqual(["running 1", "current 1", "rollback 2", "next -", "booted-trial no"]);
+    expect(one.run(["remove", "2"])).toMatchObject({ status: 0, stderr: expect.stringContaining("garth: removed 2\n") });
+    expect([...troubleOf(one), ...one.list("frx/store").filter((name) => name.startsWith("2"))]).toEqual([]);
+    expect(one.list("boot/garth")).toEqual(["1"]);
+  });
+}
+
+test("a full root is noticed before anything is written", () => {
+  const one = machine([OLD, NEW]);
+  one.boot();
+  const before = one.state();
+  write(join(bin, "df"), `#!/bin/sh\nPATH=/usr/bin:/bin df "$@" | awk '{ $4 = NR == 1 ? $4 : 12; print }'\n`, 0o755);
+  try {
+    expect(one.run(["add", system(2)], { stdin: namesOf(2) })).toMatchObject({
+      status: 1,
+      stderr: "garth: full root 262144 12288\n",
+    });
+  } finally {
+    fs.rmSync(join(bin, "df"));
+  }
+  fs.rmSync(join(one.root, "var/lib/garth/system/lock"));
+  expect(one.state()).toBe(before);
 });

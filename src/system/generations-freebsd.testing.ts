@@ -117,7 +117,7 @@ export const OLD: SystemSpec = {
 export const NEW: SystemSpec = {
   ...SAMPLE,
   console: "efi",
-  loaderSettings: { if_wg_load: "YES", cpu_load: "YES", motto: "it's $ {new}" },
+  loaderSettings: { if_wg_load: "YES", cpu_load: "YES", motto: "it's {new}" },
 };
 export const PLAIN: SystemSpec = { ...SAMPLE, loaderSettings: {} };
 export const OWN_PATH: SystemSpec = { ...SAMPLE, loaderSettings: { module_path: "/boot/mine", "hint.uart.0.irq": "3" } };
