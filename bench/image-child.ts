@@ -52,7 +52,15 @@ function inStore(text: string): StorePath {
 const none = (): never => {
   throw new Error("everything is in the store");
 };
-const context: ComposeContext = { host, store, system: "x86_64-linux", now: Date.now, fetch: none, makeWorld: none, outputOf: none };
+const context: ComposeContext = {
+  host,
+  store,
+  system: "x86_64-linux",
+  now: Date.now,
+  fetch: none,
+  makeWorld: none,
+  outputOf: none,
+};
 
 /** Almost all of the tree: documentation and headers stay, so that the system is a large one. */
 async function composed(worldPath: StorePath, salt: string, version: string): Promise<ComposedSystem> {

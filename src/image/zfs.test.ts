@@ -132,9 +132,7 @@ describe("where a ZFS root is made", () => {
   let below: string | undefined;
   const files = (): string => (below ??= place.directory());
   const refusal = async (on: Host): Promise<readonly [string, number, string, string | undefined]> => {
-    const { code, exit, message, hint } = await problemOf(
-      makeZfsRoot(on, wish(), { directory: place.directory(), locate }),
-    );
+    const { code, exit, message, hint } = await problemOf(makeZfsRoot(on, wish(), { directory: place.directory(), locate }));
     return [code, exit, message, hint];
   };
 

@@ -22,7 +22,6 @@ export { firstGeneration, type GenerationEntry } from "./generations.ts";
 export {
   type EspFile,
   INITRD_ON_ESP,
-  INSTALL_THEN,
   type InstallChoices,
   installerScript,
   type InstallerWish,

@@ -21,8 +21,7 @@ import { busyboxIn, kernelRelease, modulesFor, moduleTexts } from "./linux-initr
 import { titleOf } from "./generations.ts";
 import type { Composition, Family, Part, PlannedEntry, PlannedTree } from "./types.ts";
 
-export const INSTALL_THEN = ["reboot", "poweroff", "shell"] as const;
-export type InstallThen = (typeof INSTALL_THEN)[number];
+export type InstallThen = "reboot" | "poweroff" | "shell";
 
 /** What is said to the installer when it is made; whoever stands at the boot menu may say otherwise. */
 export interface InstallChoices {

@@ -109,8 +109,7 @@ export function modulesFor(
   for (const name of [...wanted, ...optional]) {
     const path = byName.get(moduleName(name));
     if (path !== undefined) visit(path);
-    else if (wanted.includes(name) && !builtin.has(moduleName(name)))
-      throw noModule(name, kernel, release, [...byName.keys()]);
+    else if (wanted.includes(name) && !builtin.has(moduleName(name))) throw noModule(name, kernel, release, [...byName.keys()]);
   }
   return [...order].map((path) => `usr/lib/modules/${release}/${path}`);
 }

@@ -6,8 +6,9 @@ my %given = options('abdeFhiJlNnoqTt:WwXxB:f:V', 'sysctl [-bdeFhiJlNnoqTtVWx] [ 
 not_emulated(join ' ', keys %given) if grep { $given{$_} } qw(a b d f X);
 # Bytes without a form of their own: nothing is shown of them without -x. Other ones after each start.
 if (@ARGV == 1 && $ARGV[0] eq 'kern.boot_id') {
-    my ($namespace) = (slurp("$PRIVATE/uts") // '') =~ /(\d+)/;
-    print $given{n} ? '' : 'kern.boot_id:', sprintf("Format: Length:16 Dump:0x%032x\n", $namespace // 0) if $given{x};
+    # When its first process began, in ticks: numbers of namespaces are used again at once.
+    my ($ticks) = (slurp("$PRIVATE/proc/1/stat") // '') =~ /.*\)(?: \S+){19} (\d+)/;
+    print $given{n} ? '' : 'kern.boot_id:', sprintf("Format: Length:16 Dump:0x%032x\n", $ticks // 0) if $given{x};
     exit 0;
 }
 not_emulated('x') if $given{x};
