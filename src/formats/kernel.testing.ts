@@ -76,6 +76,11 @@ busybox poweroff -f
 
 /** An initial RAM disk that mounts something and says of every name what `factsSaid` finds. */
 export function walkingInitrd({ modules }: Kernel, mount: string): Uint8Array {
+  return busyboxInitrd(initText(mount), modules);
+}
+
+/** An initial RAM disk of busybox, modules in /modules in their order, and what process 1 is. */
+export function busyboxInitrd(init: string, modules: readonly string[]): Uint8Array {
   const roots = { uid: 0, gid: 0, timeSeconds: 0 } as const;
   const program = (path: string, mode: number, bytes: Uint8Array): CpioEntry => ({
     ...roots,
@@ -88,7 +93,7 @@ export function walkingInitrd({ modules }: Kernel, mount: string): Uint8Array {
     { ...roots, path: "bin", type: "directory", mode: 0o755 },
     { ...roots, path: "modules", type: "directory", mode: 0o755 },
     program("bin/busybox", 0o755, fs.readFileSync("/bin/busybox")),
-    program("init", 0o755, Buffer.from(initText(mount))),
+    program("init", 0o755, Buffer.from(init)),
     ...modules.map((module, index) => program(`modules/${String(index).padStart(2, "0")}`, 0o644, fs.readFileSync(module))),
   ]);
 }

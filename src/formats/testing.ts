@@ -3,7 +3,7 @@ import { closeSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs
 import type { BlockImage } from "./blocks.ts";
 import type { ReadAt } from "./elf.ts";
 
-export { consoleOf, genericKernel } from "./kernel.testing.ts";
+export { busyboxInitrd, consoleOf, genericKernel } from "./kernel.testing.ts";
 export { ufsFaults } from "./ufs.testing.ts";
 
 const CHUNK_BYTES = 1 << 20;

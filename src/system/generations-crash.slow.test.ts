@@ -127,7 +127,7 @@ for (const cut of CUTS) {
           expect([where, mayRun.includes(booted.system)]).toEqual([where, true]);
           run.add(booted.system);
           const number = `${booted.generation}`;
-          const ready = machine.call(["confirm"], { then: [["select", number], ["status"]] });
+          const ready = machine.call(["confirm"], { after: [["select", number], ["status"]] });
           expect([where, ready]).toMatchObject([where, { status: 0 }]);
           for (const fact of [`running ${number}`, `current ${number}`, "next -", "booted-trial no"])
             expect([where, ready.stdout]).toEqual([where, expect.stringContaining(`${fact}\n`)]);
@@ -142,7 +142,7 @@ for (const cut of CUTS) {
       const machine = make();
       for (let at = 1; ; at += 3) {
         base.copyDisk(machine);
-        const said = machine.call(cut.argv, { stdin: cut.stdin ?? "", killAt: at, then: [cut.argv, ["status"]] });
+        const said = machine.call(cut.argv, { stdin: cut.stdin ?? "", killAt: at, after: [cut.argv, ["status"]] });
         if (!said.killed) break;
         const isDone = said.status === 0 || said.stderr.at(-1) === "unknown 1";
         expect([at, isDone, ...said.stderr.filter((line) => line.startsWith("/"))]).toEqual([at, true]);

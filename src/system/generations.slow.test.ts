@@ -79,7 +79,7 @@ for (const shell of ["dash", "busybox"] as const) {
       ]),
     );
     const record = (name: string): string => machine.seen.get(`var/lib/garth/system/generations/2/${name}`) ?? "";
-    expect(record("items")).toBe([...namesOf(SECOND).trim().split("\n")].toSorted().join("\n") + "\n");
+    expect(record("items")).toBe(`${namesOf(SECOND).trim().split("\n").toSorted().join("\n")}\n`);
     expect(record("made")).toMatch(/^by=switch\nat=\d{10}\n$/);
     expect(record("state")).toBe("trial\n");
     expect(facts(machine)).toEqual([

@@ -41,9 +41,12 @@ describe("the program of a Linux system", () => {
 
 /** systemd-boot(7), "Automatic Boot Assessment"; config_entry_compare and config_entry_bump_counters of systemd 252's src/boot/efi/boot.c. */
 describe("the loader that tests have", () => {
-  const entry = (file: string, sortKey: string, version = "1"): LoaderEntry => ({
-    ...parseEntries(new Map([[file, `sort-key ${sortKey}\nversion ${version}\noptions garth.generation=${version}\n`]]))[0]!,
-  });
+  const entry = (file: string, sortKey: string, version = "1"): LoaderEntry => {
+    const texts = new Map([[file, `sort-key ${sortKey}\nversion ${version}\noptions garth.generation=${version}\n`]]);
+    const [parsed] = parseEntries(texts);
+    if (parsed === undefined) throw new Error(file);
+    return parsed;
+  };
   const first = (...entries: readonly LoaderEntry[]): string => chooseEntry(entries).file;
 
   test("takes the smallest sort key, then the highest version, and last what has no try left", () => {

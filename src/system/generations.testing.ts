@@ -69,13 +69,13 @@ const KILLED = 137;
 const HAS_VFAT = /\bvfat\b/.test(fs.readFileSync("/proc/filesystems", "utf8"));
 const ESP_TYPE = HAS_VFAT ? "vfat" : "ext2";
 
-function writeTo(root: string, path: string, text: string, mode = 0o644): void {
+export function writeTo(root: string, path: string, text: string, mode = 0o644): void {
   fs.mkdirSync(dirname(join(root, path)), { recursive: true });
   fs.writeFileSync(join(root, path), text);
   fs.chmodSync(join(root, path), mode);
 }
 
-function makeRoot(root: string, systems: readonly SampleSystem[]): void {
+export function makeRoot(root: string, systems: readonly SampleSystem[]): void {
   for (const name of ["usr", "etc", "run", "dev", "proc", "sys", "tmp", "test", "var/lib/garth"])
     fs.mkdirSync(join(root, name), { recursive: true });
   for (const name of ["bin", "sbin", "lib", "lib64"]) fs.symlinkSync(`usr/${name}`, join(root, name));
@@ -83,8 +83,7 @@ function makeRoot(root: string, systems: readonly SampleSystem[]): void {
   fs.symlinkSync("/usr/bin/busybox", join(root, BUSYBOX));
   for (const { files, links } of systems) {
     for (const [path, text] of files) writeTo(root, path, text, 0o444);
-    for (const [path, target] of links)
-      fs.existsSync(join(root, dirname(path), "kernel")) || fs.symlinkSync(target, join(root, path));
+    for (const [path, target] of links) fs.symlinkSync(target, join(root, path));
   }
   for (const entry of firstGeneration(FIRST.path, FIRST.items, { by: "image" })) {
     const path = join(root, entry.path);
@@ -94,7 +93,7 @@ function makeRoot(root: string, systems: readonly SampleSystem[]): void {
   }
 }
 
-function makeEsp(root: string): void {
+export function makeEsp(root: string): void {
   const name = bootDirectory(FIRST.path);
   const entry = (sortKey: string): string =>
     linuxBootEntry({ system: FIRST.path, generation: 1, sortKey, commandLine: PARAMETERS });
@@ -107,7 +106,7 @@ function makeEsp(root: string): void {
   writeTo(root, "EFI/BOOT/BOOTX64.EFI", "loader");
 }
 
-function makeFileSystem(image: string, from: string, sizeBytes: number, type: string): void {
+export function makeFileSystem(image: string, from: string, sizeBytes: number, type: string): void {
   fs.writeFileSync(image, "");
   fs.truncateSync(image, sizeBytes);
   const run = (...[program = "", ...argv]: readonly string[]): string =>
@@ -183,7 +182,7 @@ echo "\${0##*/}" >/test/last
 exec /test/real/\${0##*/} "$@"
 `;
 /** Those that change something: before any other everything is as it was before the next of these. */
-const TOOLS = "cat chmod ln mkdir mount mv rm rmdir sync umount".split(" ");
+export const TOOLS = "cat chmod ln mkdir mount mv rm rmdir sync umount".split(" ");
 
 export interface Said {
   /** Of the last call. undefined: it was killed. */
@@ -201,7 +200,7 @@ export interface CallOptions {
   /** The step at which everything is killed. Under dash. */
   readonly killAt?: number;
   /** More calls, on the machine as the one before left it. What is said is of all of them. */
-  readonly then?: readonly (readonly string[])[];
+  readonly after?: readonly (readonly string[])[];
   /** Where the disk is copied to as it is when the first ends: what a failure of the power would leave. */
   readonly cutTo?: GenerationsMachine;
 }
@@ -267,9 +266,9 @@ export class GenerationsMachine implements Disposable {
   }
 
   call(argv: readonly string[], options: CallOptions = {}): Said {
-    const { stdin = "", shell = "dash", killAt = 0, cutTo, then = [] } = options;
+    const { stdin = "", shell = "dash", killAt = 0, cutTo, after = [] } = options;
     this.#write("stdin", stdin);
-    this.#write("calls", [argv, ...then].map((words) => `${words.map(shellWord).join(" ")}\n`).join(""));
+    this.#write("calls", [argv, ...after].map((words) => `${words.map(shellWord).join(" ")}\n`).join(""));
     const { stdout, stderr } = this.#enter(this.before + CALL, {
       elsewhere: this.elsewhere,
       shell: shell === "dash" ? "/bin/dash" : `${BUSYBOX} sh`,
