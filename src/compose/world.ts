@@ -112,7 +112,13 @@ async function checkedSets(
 
 function assertThere({ host }: ComposeContext, file: string): void {
   if (host.files.exists(file)) return;
-  throw new Problem({ code: "E_WORLD_IMPORT", message: `there is no archive ${file}`, where: file, exit: 2 });
+  throw new Problem({
+    code: "E_WORLD_IMPORT",
+    message: `a world is to be made of ${file}, and there is no such file`,
+    where: file,
+    hint: "a name in a declaration is beside its project file; fetchurl({ urls, sha256 }) in its place gets it",
+    exit: 2,
+  });
 }
 
 function itemName({ name, label }: WorldDeclaration): string {

@@ -13,17 +13,12 @@ import { readFat, readGpt, readUfs } from "../formats/index.ts";
 import { readAtFile } from "../formats/testing.ts";
 import { slice, world } from "../world/index.ts";
 import { inspectImage, makeImage, makeIso, type MadeIso, verifyImage } from "./index.ts";
-import { sha256Of, tool, wishOf } from "./testing.ts";
+import { INSTALLER_PROGRAMS, sha256Of, tool, wishOf } from "./testing.ts";
 
 setDefaultTimeout(60_000);
 
-const PROGRAM = { text: "\u007fELF\n", mode: 0o555 };
-const PROGRAMS =
-  `bin/cat bin/dd bin/kenv bin/sh bin/sleep bin/sync sbin/geom sbin/halt sbin/init sbin/kldload sbin/mount sbin/reboot
-sbin/sha256 sbin/sysctl usr/bin/head usr/bin/mkfifo usr/bin/sed usr/bin/sort usr/bin/su usr/bin/tr usr/bin/wc usr/sbin/diskinfo
-usr/sbin/nologin libexec/ld-elf.so.1`.split(/\s+/);
 const BASE: TreeFiles = {
-  ...Object.fromEntries(PROGRAMS.map((path) => [path, PROGRAM])),
+  ...INSTALLER_PROGRAMS,
   "boot/kernel/kernel": { text: `kernel ${"k".repeat(100_000)} cd9660_mount\n`, mode: 0o555 },
   "boot/kernel/nullfs.ko": "module\n",
   "boot/loader.efi": "the loader\n",

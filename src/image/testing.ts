@@ -78,7 +78,16 @@ export async function smallImage(): Promise<SmallImage> {
 }
 
 const PROGRAM = { text: "\u007fELF\n", mode: 0o555 };
-const FREEBSD: TreeFiles = {
+/** What an installer medium wants of a base. */
+export const INSTALLER_PROGRAMS: TreeFiles = Object.fromEntries(
+  `bin/cat bin/dd bin/kenv bin/sh bin/sleep bin/sync sbin/geom sbin/halt sbin/init sbin/kldload sbin/mount sbin/reboot sbin/sha256
+sbin/sysctl usr/bin/head usr/bin/mkfifo usr/bin/sed usr/bin/sort usr/bin/su usr/bin/tr usr/bin/wc usr/sbin/diskinfo usr/sbin/nologin
+libexec/ld-elf.so.1`
+    .split(/\s+/)
+    .map((path) => [path, PROGRAM]),
+);
+/** A base system of FreeBSD that is as small as one can be: nothing of it runs. */
+export const FREEBSD: TreeFiles = {
   "bin/sh": PROGRAM,
   "sbin/init": PROGRAM,
   "boot/kernel/kernel": { text: "kernel\n", mode: 0o555 },
