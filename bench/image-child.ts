@@ -21,7 +21,7 @@ import {
 } from "../src/compose/index.ts";
 import { contentBytes, planExt4 } from "../src/formats/index.ts";
 import { localHost } from "../src/host/index.ts";
-import { derivedUuid, locateIn, makeImage, writeBlocks } from "../src/image/index.ts";
+import { derivedUuid, locateIn, imageWishOf, makeImage, writeBlocks } from "../src/image/index.ts";
 import { openLedger } from "../src/ledger/index.ts";
 import { openStore, STORE_MIGRATION } from "../src/store/index.ts";
 import { sshd, system } from "../src/system/index.ts";
@@ -140,15 +140,7 @@ async function work(): Promise<Readonly<Record<string, unknown>>> {
     }
     case "image": {
       const made = await composed(inStore(first), second, third);
-      const wish = {
-        system: made.system,
-        root: made.root,
-        disk: made.spec.disk,
-        family,
-        architecture: "x86_64",
-        timeSeconds: 1,
-      } as const;
-      const { path, sizeBytes } = await timed("image", () => makeImage(host, store, "stock", wish));
+      const { path, sizeBytes } = await timed("image", () => makeImage(host, store, "stock", imageWishOf(made, context.system)));
       return { file: store.physical(path), sizeBytes };
     }
     case "clean":

@@ -17,7 +17,7 @@ export { type InspectedImage, type InspectedPartition, inspectImage } from "./in
 export { type IsoWish, type MadeIso, makeIso } from "./iso.ts";
 export { locateIn, type MadeImage, makeImage } from "./make.ts";
 export { installTarget } from "../system/index.ts";
-export { derivedUuid, type ImagePlan, type ImageWish, LAYOUT, planImage } from "./plan.ts";
+export { derivedUuid, type ImagePlan, type ImageWish, imageWishOf, LAYOUT, planImage } from "./plan.ts";
 export { readAtOfDisk } from "./sectors.ts";
 export { type ImageCheck, verifyImage } from "./verify.ts";
 export { writeBlocks } from "./write.ts";

@@ -9,7 +9,7 @@
  * Every number that is random elsewhere (GUIDs, volume ids, the seed of directory hashes) is derived from what the image is of, so the
  * same system gives the same bytes. Raised when the layout changes: `LAYOUT`.
  */
-import { formatSize, Problem, sha256, type StorePath } from "../base/index.ts";
+import { formatSize, Problem, sha256, type StorePath, type System } from "../base/index.ts";
 import {
   type BlockImage,
   type ByteRange,
@@ -28,7 +28,7 @@ import {
   shiftedFree,
 } from "../formats/index.ts";
 import type { MadeRoot } from "./zfs.ts";
-import type { DiskSpec, Family, RootPlan } from "../system/index.ts";
+import type { DiskSpec, Family, RootPlan, SystemSpec } from "../system/index.ts";
 
 export const LAYOUT = "image-2";
 
@@ -43,6 +43,15 @@ export interface ImageWish {
   readonly timeSeconds: number;
   /** Of a ZFS root, which nobody plans: it was made from the same root plan. */
   readonly madeRoot?: MadeRoot;
+}
+
+/** Of a composed system. Every file has one time: it is no part of what a system is. */
+export function imageWishOf(
+  { system, root, spec }: Pick<ImageWish, "system" | "root"> & { readonly spec: Pick<SystemSpec, "disk" | "family"> },
+  platform: System,
+): ImageWish {
+  const architecture = platform.startsWith("aarch64") ? "aarch64" : "x86_64";
+  return { system, root, disk: spec.disk, family: spec.family, architecture, timeSeconds: 1 };
 }
 
 export interface ImagePlan {

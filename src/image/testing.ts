@@ -15,7 +15,7 @@ import {
 import type { Host } from "../host/index.ts";
 import type { SystemOptions } from "../system/index.ts";
 import { slice, world } from "../world/index.ts";
-import { type ImagePlan, type ImageWish, inspectImage, makeImage, planImage } from "./index.ts";
+import { type ImagePlan, type ImageWish, imageWishOf, inspectImage, makeImage, planImage } from "./index.ts";
 
 export const DISK = { esp: "34M", root: "24M" } as const;
 
@@ -33,16 +33,7 @@ export interface SmallImage extends Disposable {
   readonly composedWith: (more: Partial<SystemOptions>) => Promise<ComposedSystem>;
 }
 
-export function wishOf(system: ComposedSystem): ImageWish {
-  return {
-    system: system.system,
-    root: system.root,
-    disk: system.spec.disk,
-    family: system.spec.family,
-    architecture: "x86_64",
-    timeSeconds: 1,
-  };
-}
+export const wishOf = (system: ComposedSystem): ImageWish => imageWishOf(system, "x86_64-linux");
 
 export const tool = (...[program, ...words]: readonly [string, ...string[]]): string =>
   execFileSync(program, words, { encoding: "utf8" });

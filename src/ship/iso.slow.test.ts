@@ -17,7 +17,7 @@ import {
 import { tmpdir } from "node:os";
 import { type Garth, openGarth } from "../app/index.ts";
 import { renderInitrd } from "../compose/index.ts";
-import { inspectImage, makeIso, type MadeIso, verifyImage } from "../image/index.ts";
+import { imageWishOf, inspectImage, makeIso, type MadeIso, verifyImage } from "../image/index.ts";
 import type { Machine, MachineDisk } from "../machine/index.ts";
 import type { InstallChoices } from "../system/index.ts";
 import type { ShippedSystem } from "./index.ts";
@@ -75,13 +75,11 @@ const at = (name: string): string => `${directory}/${name}`;
 function medium(name: string, choices: Partial<InstallChoices> = {}): Promise<MadeIso> {
   const { host, store } = garth;
   const { composed, kernel } = system;
-  const { disk, family } = composed.spec;
-  const image = { system: composed.system, root: composed.root, disk, family, architecture: "x86_64", timeSeconds: 1 } as const;
   return makeIso(
     host,
     store,
     {
-      image,
+      image: imageWishOf(composed, garth.system),
       composition: composed.composition,
       kernelFile: kernel,
       choices: { target: undefined, afterwards: undefined, force: false, ...choices },

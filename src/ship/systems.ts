@@ -25,7 +25,7 @@ import {
   resolveGate,
   runGate,
 } from "../gate/index.ts";
-import { LAYOUT, makeImage } from "../image/index.ts";
+import { imageWishOf, LAYOUT, makeImage } from "../image/index.ts";
 import type { RepositoryDeclaration } from "../pkg/index.ts";
 import type { ReceiptFields } from "../receipt/index.ts";
 import type { Buildable } from "../recipe/index.ts";
@@ -258,10 +258,7 @@ export async function imageStage(line: SystemLine, made: SystemResult): Promise<
 
   async function make(): Promise<ReceiptFields> {
     const { composed } = made;
-    const architecture = platform.startsWith("aarch64") ? "aarch64" : "x86_64";
-    const { disk, family } = spec;
-    const wish = { system: composed.system, root: composed.root, disk, family, architecture, timeSeconds: 1 } as const;
-    const image = await makeImage(host, store, system.name, wish, shipping.request.signal);
+    const image = await makeImage(host, store, system.name, imageWishOf(composed, platform), shipping.request.signal);
     const { plan } = image;
     return {
       image_path: image.path,

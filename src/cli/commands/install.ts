@@ -19,18 +19,14 @@ export const install: Handler = async (context, given) => {
   deploy.checkTarget(await deploy.lookAtTarget(garth.host, path), { force, sizeBytes });
 
   const { report, system } = await shipSystem(context, given, systemReference(word), { until: "system" });
-  const { composed } = system;
-  const { family, disk } = composed.spec;
-  const architecture = garth.system.startsWith("aarch64") ? "aarch64" : "x86_64";
-  const image = { system: composed.system, root: composed.root, disk, family, architecture, timeSeconds: 1 } as const;
-  const wish = { name: system.name, image, force, sizeBytes };
+  const { imageWishOf, locateIn } = await garth.image();
+  const wish = { name: system.name, image: imageWishOf(system.composed, garth.system), force, sizeBytes };
   const plan = deploy.planInstallation(await deploy.lookAtTarget(garth.host, path), wish);
   const lines = deploy.installationLines(plan);
   const document = { project: report.project, stages: report.stages, installation: plainInstallation(plan) };
   if (given.flag("dry-run")) return { data: document, text: () => lines.join("\n") };
 
   for (const line of lines) context.note(line);
-  const { locateIn } = await garth.image();
   const installed = await deploy.install(garth.host, plan, {
     locate: locateIn(garth.store),
     verify: !given.flag("no-verify"),

@@ -13,7 +13,7 @@ export const iso: Handler = async (context, given) => {
   const out = given.text("out");
   if (out === undefined)
     throw usageProblem("system iso: it is not said where the medium is to be written", "give it a name: -o FILE.iso");
-  const { installTarget, makeIso } = await garth.image();
+  const { imageWishOf, installTarget, makeIso } = await garth.image();
   const target = given.text("target");
   const force = given.flag("force");
   if (force && target === undefined)
@@ -24,15 +24,12 @@ export const iso: Handler = async (context, given) => {
   const choices = { target: target === undefined ? undefined : installTarget(target), afterwards: afterwards(given), force };
   const { report, system } = await shipSystem(context, given, systemReference(given.arguments[0] ?? ""), { until: "system" });
   const { composed, kernel } = system;
-  const { family, disk } = composed.spec;
-  const architecture = garth.system.startsWith("aarch64") ? "aarch64" : "x86_64";
-  const image = { system: composed.system, root: composed.root, disk, family, architecture, timeSeconds: 1 } as const;
   const { renderInitrd } = await garth.compose();
   const { host, store } = garth;
   const made = await makeIso(
     host,
     store,
-    { image, composition: composed.composition, kernelFile: kernel, choices },
+    { image: imageWishOf(composed, garth.system), composition: composed.composition, kernelFile: kernel, choices },
     absolute(context, out),
     { renderInitrd: (tree) => renderInitrd({ host, store }, tree), signal: context.signal },
   );
