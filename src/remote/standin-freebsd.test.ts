@@ -146,6 +146,12 @@ describe("jails", () => {
     expect(say("mount -p; jls")).toBe(before);
   });
 
+  test("made at one time each has a number of its own", () => {
+    const said = say(`for n in 1 2 3 4 5 6 7 8 9 10 11 12; do jail -q -c name=k-$n path=/ persist & done; wait
+jls jid | sort -u | wc -l | tr -d ' '; for n in 1 2 3 4 5 6 7 8 9 10 11 12; do jail -r k-$n; done; jls name`);
+    expect(said).toBe("12\n=0");
+  });
+
   test("removal tells processes to end, and ends them", () => {
     const said =
       say(`${SET_UP}jail -qc j-1; inside "trap 'echo told; exit 0' TERM; echo up >/tmp/up; while :; do sleep 0.1; done" &

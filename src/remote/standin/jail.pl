@@ -209,8 +209,7 @@ sub start {
     my $path = $jail->{path} // '/';
     if (!stat $path) { complain($name, "path $path: $!"); return $undo->() }
     if (!-d _) { complain($name, "path $path: Not a directory"); return $undo->() }
-    my $jid = 1 + (slurp("$PRIVATE/jid") || 0);
-    spill("$PRIVATE/jid", $jid);
+    my $jid = next_jid();
     my %state = (enforce_statfs => 2, %$jail, jid => $jid, name => $name // $jid, path => realpath($path));
     $name //= $jid;
     delete $state{command};
@@ -226,6 +225,14 @@ sub start {
         unlink "$PRIVATE/jails/$jid";
     }
     return 1;
+}
+# Another jail may be made at the same moment.
+sub next_jid {
+    open(my $lock, '>>', "$PRIVATE/lock") or die "$PRIVATE/lock: $!";
+    flock $lock, 2;
+    my $jid = 1 + (slurp("$PRIVATE/jid") || 0);
+    spill("$PRIVATE/jid", $jid);
+    return $jid;
 }
 sub persists { ($_[0]{persist} // '') =~ /^(true|1|yes)$/ }
 sub write_jail { my ($state) = @_; spill("$PRIVATE/jails/$state->{jid}", join '', map { "$_=$state->{$_}\0" } sort keys %$state) }
