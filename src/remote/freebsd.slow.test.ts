@@ -28,7 +28,7 @@ let onEvent: (event: BuildEvent) => void;
 let before: readonly string[];
 
 beforeAll(async () => {
-  there = await openTestHost({ kind: "freebsd", name: "far", root: ROOT });
+  there = await openTestHost({ kind: "freebsd", name: "far", root: ROOT, without: ["/usr/include"] });
   farm = openFarm({ onEvent: (event) => onEvent(event), answerWaitsMs: Array.from({ length: 100 }, () => 200) });
   const { report } = await farm.hosts.add(there.wish);
   expect(report.findings.filter(({ state }) => state === "missing")).toEqual([]);
