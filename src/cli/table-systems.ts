@@ -133,7 +133,8 @@ export const SYSTEMS: readonly Command[] = [
     options: [...CHANGE_OPTIONS, RECEIPT],
     notes: [
       MACHINE_NOTE,
-      "What waited for its trial is given up. A generation that was never ready is on trial again.",
+      "What waited for its trial is given up.",
+      "A generation that was never ready is on trial again.",
       FALLBACK_NOTE,
     ],
     load: async () => (await deployModule()).rollback,
