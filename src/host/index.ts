@@ -10,7 +10,16 @@
 export { eachChunk, fileDigests } from "./chunks.ts";
 export { isErrno } from "./errno.ts";
 export { localHost } from "./local.ts";
-export { EVENT_PREFIX, openEventReader, parseEvent, SCRIPT_HEAD, type ScriptEvent, scriptLoader, wholeScript } from "./script.ts";
+export {
+  EVENT_PREFIX,
+  openEventReader,
+  parseEvent,
+  SCRIPT_HEAD,
+  SCRIPT_LEASH,
+  type ScriptEvent,
+  scriptLoader,
+  wholeScript,
+} from "./script.ts";
 export { CLEAN_ENVIRONMENT, replayLine, shellQuote } from "./process.ts";
 export type {
   BesideFile,

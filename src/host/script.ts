@@ -30,6 +30,19 @@ event() {
 }
 `;
 
+/**
+ * Whoever waits for a script holds its standard input: when that ends, the script is told to. Sets `leash`, a process that the script's undoing ends.
+ * From there on nothing of the script reads that input.
+ */
+export const SCRIPT_LEASH = `exec 4<&0
+{
+  read -r _ <&4 || :
+  kill -TERM "$$"
+} </dev/null >/dev/null 2>&1 &
+leash=$!
+exec 4<&-
+`;
+
 /** One event of a script: `garth: user 35001 35001` is { name: "user", fields: ["35001", "35001"], rest: "35001 35001" }. */
 export interface ScriptEvent {
   readonly name: string;

@@ -7,7 +7,7 @@
  * its name in three octal digits for each byte), `nar HEX SIZE`. Whoever waits is the script's leash.
  */
 import { operatingSystemOf, type System } from "../base/index.ts";
-import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
+import { SCRIPT_HEAD, SCRIPT_LEASH, shellQuote } from "../host/index.ts";
 import { narFunctions } from "./nar-script.ts";
 import { directories, tarProgram, workDirectory } from "./send-script.ts";
 
@@ -54,14 +54,7 @@ undo() {
 }
 trap undo EXIT
 
-exec 4<&0
-{
-  read -r _ <&4 || :
-  kill -TERM "$$"
-} </dev/null >/dev/null 2>&1 &
-leash=$!
-exec 4<&-
-{
+${SCRIPT_LEASH}{
   digest "$from"
   echo "$digest $size" >sum
 } </dev/null >/dev/null &

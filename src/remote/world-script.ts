@@ -17,7 +17,7 @@
  *
  * Whoever waits is the script's leash. Nothing is written on the machine but a list in /tmp, which goes with the script.
  */
-import { SCRIPT_HEAD, shellQuote } from "../host/index.ts";
+import { SCRIPT_HEAD, SCRIPT_LEASH, shellQuote } from "../host/index.ts";
 
 export interface WorldReading {
   /** Absolute. */
@@ -170,14 +170,7 @@ if [ "$top" = / ]; then
   top=
 fi
 
-exec 4<&0
-{
-  read -r _ <&4 || :
-  kill -TERM "$$"
-} </dev/null >/dev/null 2>&1 &
-leash=$!
-exec 4<&-
-
+${SCRIPT_LEASH}
 # mounts: TYPE PATH for each file system below the directory that lies on a disk of this machine.
 mounts() {
   case $kernel in
