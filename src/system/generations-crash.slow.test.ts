@@ -4,7 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fs from "node:fs";
-import { FIRST, GenerationsMachine, lackOf, namesOf, SECOND, THIRD, troubleOf } from "./generations.testing.ts";
+import { FIRST, namesOf, SECOND, THIRD } from "./generations-sample.testing.ts";
+import { GenerationsMachine, lackOf, troubleOf } from "./generations.testing.ts";
 
 setDefaultTimeout(900_000);
 

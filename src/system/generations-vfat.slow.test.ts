@@ -18,9 +18,9 @@ import {
   namesOf,
   PROGRAM,
   SECOND,
-  TOOLS,
   writeTo,
-} from "./generations.testing.ts";
+} from "./generations-sample.testing.ts";
+import { TOOLS } from "./generations.testing.ts";
 
 // A kernel is fetched once, and a machine is emulated.
 setDefaultTimeout(900_000);

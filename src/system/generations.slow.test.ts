@@ -4,18 +4,8 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import { join } from "node:path";
 import { linuxBootEntry, SORT_KEYS } from "./generations.ts";
-import {
-  FIRST,
-  GenerationsMachine,
-  LABEL,
-  lackOf,
-  namesOf,
-  PARAMETERS,
-  type Said,
-  SECOND,
-  THIRD,
-  troubleOf,
-} from "./generations.testing.ts";
+import { FIRST, LABEL, namesOf, PARAMETERS, SECOND, THIRD } from "./generations-sample.testing.ts";
+import { GenerationsMachine, lackOf, type Said, troubleOf } from "./generations.testing.ts";
 
 // Each call is in namespaces and on loop devices of its own.
 setDefaultTimeout(300_000);
